@@ -1,0 +1,114 @@
+//! What a run may know and do: its limits, its cancel signal, its log, its progress.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// The end of the log kept with a failure, in bytes.
+pub const LOG_TAIL: usize = 4096;
+
+/// Handed to an executor with a job.
+#[derive(Debug)]
+pub struct Context {
+    pub id: Arc<str>,
+    pub route: Arc<str>,
+    /// The number of this run, from 1.
+    pub attempt: u32,
+    /// Of one run, from its start.
+    pub timeout: Duration,
+    /// Of the job, wall clock; also part of `limit`.
+    pub deadline: Option<Timestamp>,
+    /// What is left until the deadline, measured when the run was admitted.
+    pub time_left: Option<Instant>,
+    /// The run must share its host process with no other.
+    pub alone: bool,
+    /// Set when the run should end: the worker stops for good, the lease is lost, an operator cancels.
+    pub cancel: CancellationToken,
+    log: Mutex<VecDeque<u8>>,
+    progress: Mutex<Option<String>>,
+}
+
+/// Why a run was stopped from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// After this long.
+    TimedOut(Duration),
+    /// The job's deadline passed while it ran.
+    Expired,
+    Cancelled,
+}
+
+impl Context {
+    #[must_use]
+    pub fn new(id: Arc<str>, route: Arc<str>, timeout: Duration) -> Self {
+        Context {
+            id,
+            route,
+            attempt: 1,
+            timeout,
+            deadline: None,
+            time_left: None,
+            alone: false,
+            cancel: CancellationToken::new(),
+            log: Mutex::default(),
+            progress: Mutex::default(),
+        }
+    }
+
+    /// Runs `run` until it ends, its time is over, or it is cancelled; the clock starts now. Dropping `run` must end
+    /// what it started.
+    ///
+    /// # Errors
+    /// Why it was stopped.
+    pub async fn limit<F: Future>(&self, run: F) -> Result<F::Output, Stopped> {
+        let (end, stopped) = self.end(Instant::now());
+        tokio::select! {
+            biased;
+            done = run => Ok(done),
+            () = self.cancel.cancelled() => Err(Stopped::Cancelled),
+            () = tokio::time::sleep_until(end) => Err(stopped),
+        }
+    }
+
+    /// When a run that starts at `start` must be over, and how that is called.
+    #[must_use]
+    pub fn end(&self, start: Instant) -> (Instant, Stopped) {
+        let timed_out = start + self.timeout;
+        match self.time_left {
+            Some(deadline) if deadline < timed_out => (deadline, Stopped::Expired),
+            _ => (timed_out, Stopped::TimedOut(self.timeout)),
+        }
+    }
+
+    /// Takes a line that the job logged: to the worker's log with the job's name, and to the tail kept for a failure.
+    pub fn log(&self, line: &str) {
+        tracing::info!(target: "windlass::job", job = %self.id, attempt = self.attempt, route = %self.route, "{line}");
+        let mut tail = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        tail.extend(line.as_bytes());
+        tail.push_back(b'\n');
+        let excess = tail.len().saturating_sub(LOG_TAIL);
+        tail.drain(..excess);
+    }
+
+    /// The last lines that the job logged, at most [`LOG_TAIL`] bytes.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        let mut tail = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(tail.make_contiguous()).into_owned()
+    }
+
+    /// Takes what the job says of its progress: JSON text, shown by `windlass jobs show`.
+    pub fn set_progress(&self, progress: String) {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
+    }
+
+    #[must_use]
+    pub fn progress(&self) -> Option<String> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,5 @@
+//! The executor kinds. Each has a folder; no kind knows another.
+
+pub mod command;
+pub mod limits;
+pub mod python;

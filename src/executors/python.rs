@@ -1,0 +1,3 @@
+//! The Python executor: a pool of interpreter processes that run a function or a class.
+
+pub mod config;

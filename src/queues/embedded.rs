@@ -1,0 +1,3 @@
+//! The embedded queue: durable jobs for one machine in one SQLite file.
+
+pub mod config;
