@@ -1,6 +1,7 @@
 //! Processes that stay and are sent many jobs: started when needed, replaced when worn or dead.
 
 mod conversation;
+mod ending;
 mod flight;
 mod frames;
 mod host;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Settings;
+use super::ending::End;
 use super::frames::Frames;
-use super::host::{End, Host};
+use super::host::Host;
 use super::response::{Hello, Response};
 use crate::executors::lines::Lines;
 use crate::executors::process::{self, Exit, Leader, Recipe, Stream};

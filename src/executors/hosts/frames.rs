@@ -1,6 +1,6 @@
 //! Frames out of the bytes of a pipe: four bytes of length, highest first, then so many bytes of JSON.
 
-use super::host::End;
+use super::ending::End;
 use super::response::{START, id_at_the_start};
 use crate::units::spell_size;
 

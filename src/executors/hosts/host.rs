@@ -9,12 +9,13 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::ending::{End, Leaving, fate};
 use super::flight::Flight;
 use super::request;
 use super::response::{Hello, Response};
 use crate::executors::places::{Places, stopped};
 use crate::job::Job;
-use crate::outcome::{Class, Failure, Interruption, Outcome};
+use crate::outcome::Outcome;
 use crate::ports::{Context, Stopped};
 
 /// How long a host that knows `cancel` may take to answer one.
@@ -56,33 +57,6 @@ struct InHost {
     flight: Arc<Flight>,
     /// When its clock started; none while a sequential host runs another.
     started: Option<Instant>,
-}
-
-/// Why a host takes no more jobs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Leaving {
-    /// It has done its share.
-    Retired,
-    Stopping,
-    /// Killed because this job did not end in time.
-    Killed {
-        job: u64,
-    },
-    /// It cannot be talked to.
-    Broken(String),
-}
-
-/// How a host ended.
-#[derive(Debug)]
-pub enum End {
-    /// It was our decision, as [`Leaving`] tells.
-    Ours,
-    Crashed(String),
-    /// A frame over the limit, and the job it answers where that can be read.
-    TooLarge {
-        job: Option<u64>,
-        limit: String,
-    },
 }
 
 impl Host {
@@ -361,24 +335,6 @@ impl Host {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What becomes of a job whose host ended before it answered.
-fn fate(id: u64, alone: bool, end: &End, leaving: &Leaving) -> Outcome {
-    let crashed = |message: &str| {
-        let mut failure = Failure::new(Class::Crashed, message);
-        failure.shared_host = !alone;
-        failure.into()
-    };
-    match (end, leaving) {
-        (End::Crashed(message), _) | (End::Ours, Leaving::Broken(message)) => crashed(message),
-        (End::TooLarge { job, limit }, _) if *job == Some(id) || (job.is_none() && alone) => {
-            Failure::new(Class::Rejected, format!("its answer was larger than {limit}: raise output, or answer less")).into()
-        }
-        (End::TooLarge { job: None, limit }, _) => crashed(&format!("the plugin sent a frame larger than {limit}")),
-        (End::Ours, Leaving::Stopping | Leaving::Retired) => Outcome::Interrupted(Interruption::Stopping),
-        (End::TooLarge { .. }, _) | (End::Ours, Leaving::Killed { .. }) => Outcome::Interrupted(Interruption::Neighbour),
     }
 }
 
