@@ -1,6 +1,7 @@
 //! Windlass: an event-driven queue worker pool. ARCHITECTURE.md has the map; `engine/worker.rs` is the page to read first.
 
 pub mod clock;
+pub mod config;
 pub mod engine;
 pub mod executors;
 pub mod job;
