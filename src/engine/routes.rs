@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::ports::{Executor, Sink};
 use crate::retry::Policy;
+use crate::routing::RouteTable;
 
 /// Where jobs of a type go.
 pub struct Route {
@@ -16,16 +17,22 @@ pub struct Route {
     pub dead_letters: Option<Arc<dyn Sink>>,
 }
 
-/// The routes of a pool.
+/// The routes of a pool, found by a job's type and version.
 #[derive(Default)]
 pub struct Routes {
-    list: Vec<Arc<Route>>,
+    table: RouteTable,
+    routes: Vec<Arc<Route>>,
 }
+
 impl Routes {
-    pub fn new(list: Vec<Arc<Route>>) -> Self {
-        Routes { list }
+    /// `table` numbers the routes of `routes`.
+    #[must_use]
+    pub fn new(table: RouteTable, routes: Vec<Arc<Route>>) -> Self {
+        Routes { table, routes }
     }
-    pub fn find(&self, kind: &str, _version: Option<&str>) -> Option<&Arc<Route>> {
-        self.list.iter().find(|r| &*r.name == kind || r.name.strip_suffix('*').is_some_and(|p| kind.starts_with(p)))
+
+    #[must_use]
+    pub fn find(&self, kind: &str, version: Option<&str>) -> Option<&Arc<Route>> {
+        self.table.find(kind, version).and_then(|number| self.routes.get(number))
     }
 }

@@ -180,7 +180,8 @@ pub async fn thousands_in_flight_are_each_delivered_once(kind: Kind) {
     let mut source = queue.source().await.unwrap();
     let mut seen = HashSet::new();
     while seen.len() < COUNT {
-        let deliveries = tokio::time::timeout(Duration::from_secs(30), source.next(ROOM)).await.expect("some are missing").unwrap();
+        let deliveries =
+            tokio::time::timeout(Duration::from_secs(30), source.next(ROOM)).await.expect("some are missing").unwrap();
         for delivery in deliveries {
             assert!(seen.insert(delivery.message.body.clone()), "{:?} came twice", delivery.message.body);
             tokio::spawn(ack(delivery));

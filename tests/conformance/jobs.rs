@@ -9,7 +9,6 @@ use tokio::sync::Notify;
 use windlass::clock::Clock;
 use windlass::engine::budget::Budget;
 use windlass::engine::pool::{Feed, Pool};
-use windlass::engine::routes::Routes;
 use windlass::engine::{Engine, Shared};
 use windlass::job::{Decoding, FailureDocument, Header, Life, Message};
 use windlass::outcome::{Class, Failure};
@@ -17,7 +16,7 @@ use windlass::ports::{Delivery, Executor, Outgoing, Queue, Room};
 use windlass::retry::{Backoff, Jitter, Policy};
 
 use crate::kinds::Kind;
-use crate::support::{done, executor, route};
+use crate::support::{done, executor, route, routes};
 
 fn start(queue: Arc<dyn Queue>, executor: Arc<dyn Executor>, lease: Duration) -> Engine {
     let mut shared = Shared::new("test", Clock::System, Budget::new(64 << 20));
@@ -30,7 +29,7 @@ fn start(queue: Arc<dyn Queue>, executor: Arc<dyn Executor>, lease: Duration) ->
         name: "default".into(),
         shared: shared.clone(),
         feeds: vec![Arc::new(feed)],
-        routes: Routes::new(vec![route("t", executor, policy)]),
+        routes: routes(vec![route("t", executor, policy)]),
         results: None,
         dead_letters: None,
         slots: 8,

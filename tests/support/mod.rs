@@ -16,6 +16,7 @@ use windlass::outcome::{Failure, Outcome, Output};
 use windlass::ports::{Context, Executor, Outgoing, Queue, Sink, Stopped};
 use windlass::queues::memory::{Memory, MemoryQueue};
 use windlass::retry::Policy;
+use windlass::routing::RouteTable;
 
 type Run = Box<dyn for<'a> Fn(&'a Job, &'a Context) -> BoxFuture<'a, Outcome> + Send + Sync>;
 
@@ -48,6 +49,11 @@ pub fn done() -> Outcome {
 
 pub fn route(kind: &str, executor: Arc<dyn Executor>, policy: Policy) -> Arc<Route> {
     Arc::new(Route { name: kind.into(), executor, executor_name: "closure".into(), policy, results: None, dead_letters: None })
+}
+
+pub fn routes(list: Vec<Arc<Route>>) -> Routes {
+    let table = RouteTable::new(list.iter().map(|route| (&*route.name, None))).expect("two routes take the same jobs");
+    Routes::new(table, list)
 }
 
 /// One pool on the queue `jobs`, results to `results`, on Tokio's time.
@@ -86,7 +92,7 @@ impl World {
             name: "default".into(),
             shared: self.shared.clone(),
             feeds: self.from.iter().map(feed).collect(),
-            routes: Routes::new(self.routes.clone()),
+            routes: routes(self.routes.clone()),
             results: self.results.clone(),
             dead_letters: None,
             slots: self.slots,
