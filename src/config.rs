@@ -27,7 +27,7 @@ pub use route::Route;
 pub use routes::RouteTable;
 pub use secret::Secret;
 pub use source::{Loaded, Refused, load, locate};
-pub use worker::{Api, LogFormat, Telemetry, Worker};
+pub use worker::{Api, Listen, Telemetry, Worker};
 
 /// Every key with its default and one comment: what `windlass config default` prints.
 pub const DEFAULT_YAML: &str = include_str!("../config/default.yaml");

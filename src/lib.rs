@@ -9,4 +9,5 @@ pub mod outcome;
 pub mod ports;
 pub mod queues;
 pub mod retry;
+pub mod telemetry;
 pub mod units;
