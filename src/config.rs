@@ -9,7 +9,6 @@ pub mod problem;
 pub mod queue;
 mod read;
 pub mod route;
-pub mod routes;
 pub mod secret;
 pub mod source;
 pub mod worker;
@@ -19,12 +18,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::routing::RouteTable;
 pub use executor::Executor;
 pub use pool::Pool;
 pub use problem::Problem;
 pub use queue::{Queue, QueueKind};
 pub use route::Route;
-pub use routes::RouteTable;
 pub use secret::Secret;
 pub use source::{Loaded, Refused, load, locate};
 pub use worker::{Api, Listen, Telemetry, Worker};
@@ -68,7 +67,7 @@ impl Config {
     ///
     /// # Errors
     /// The pairs of routes that nothing tells apart; `check` has refused them before.
-    pub fn route_table(&self) -> Result<RouteTable, Vec<routes::Tie>> {
+    pub fn route_table(&self) -> Result<RouteTable, Vec<crate::routing::Tie>> {
         RouteTable::new(self.routes.iter().map(|route| (route.kind.as_str(), route.version.as_deref())))
     }
 

@@ -9,5 +9,6 @@ pub mod outcome;
 pub mod ports;
 pub mod queues;
 pub mod retry;
+pub mod routing;
 pub mod telemetry;
 pub mod units;

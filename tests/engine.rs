@@ -1,0 +1,7 @@
+//! The path of one job on queues in memory: with the paused clock, and under seeded faults.
+
+#[path = "engine/faults.rs"]
+mod faults;
+#[path = "engine/pipeline.rs"]
+mod pipeline;
+mod support;
