@@ -26,7 +26,7 @@ pub use queue::{Queue, QueueKind};
 pub use route::Route;
 pub use secret::Secret;
 pub use source::{Loaded, Refused, load, locate};
-pub use worker::{Api, LogFormat, Telemetry, Worker};
+pub use worker::{Api, Listen, Telemetry, Worker};
 
 /// Every key with its default and one comment: what `windlass config default` prints.
 pub const DEFAULT_YAML: &str = include_str!("../config/default.yaml");

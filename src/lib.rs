@@ -10,4 +10,5 @@ pub mod ports;
 pub mod queues;
 pub mod retry;
 pub mod routing;
+pub mod telemetry;
 pub mod units;

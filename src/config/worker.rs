@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::memory;
 use super::secret::Secret;
+use crate::telemetry::logs::LogFormat;
 use crate::units::{Size, Span};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,14 +43,6 @@ pub struct Telemetry {
     pub log: LogFormat,
     /// A level, or directives such as `info,windlass::queues=debug`.
     pub level: String,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    #[default]
-    Human,
-    Json,
 }
 
 /// An address and a port.
