@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::ports::{Executor, Sink};
+use super::exit::Exit;
+use crate::ports::Executor;
 use crate::retry::Policy;
 use crate::routing::RouteTable;
+use crate::telemetry::RouteMetrics;
 
 /// Where jobs of a type go.
 pub struct Route {
@@ -13,8 +15,9 @@ pub struct Route {
     pub executor: Arc<dyn Executor>,
     pub executor_name: Arc<str>,
     pub policy: Policy,
-    pub results: Option<Arc<dyn Sink>>,
-    pub dead_letters: Option<Arc<dyn Sink>>,
+    pub results: Option<Arc<Exit>>,
+    pub dead_letters: Option<Arc<Exit>>,
+    pub metrics: RouteMetrics,
 }
 
 /// The routes of a pool, found by a job's type and version.

@@ -8,15 +8,14 @@ use futures_util::FutureExt as _;
 use tokio::sync::Notify;
 use windlass::clock::Clock;
 use windlass::engine::budget::Budget;
-use windlass::engine::pool::{Feed, Pool};
 use windlass::engine::{Engine, Shared};
-use windlass::job::{Decoding, FailureDocument, Header, Life, Message};
+use windlass::job::{FailureDocument, Header, Life, Message};
 use windlass::outcome::{Class, Failure};
 use windlass::ports::{Delivery, Executor, Outgoing, Queue, Room};
 use windlass::retry::{Backoff, Jitter, Policy};
 
 use crate::kinds::Kind;
-use crate::support::{done, executor, route, routes};
+use crate::support::{done, executor, pool, route};
 
 fn start(queue: Arc<dyn Queue>, executor: Arc<dyn Executor>, lease: Duration) -> Engine {
     let mut shared = Shared::new("test", Clock::System, Budget::new(64 << 20));
@@ -24,18 +23,8 @@ fn start(queue: Arc<dyn Queue>, executor: Arc<dyn Executor>, lease: Duration) ->
     let shared = Arc::new(shared);
     let backoff = Backoff { base: Duration::from_millis(20), factor: 2.0, cap: Duration::from_secs(1), jitter: Jitter::None };
     let policy = Policy { backoff, attempts: 5, ..Policy::default() };
-    let feed = Feed { name: queue.name().into(), queue, decoding: Decoding::Envelope };
-    let pool = Pool {
-        name: "default".into(),
-        shared: shared.clone(),
-        feeds: vec![Arc::new(feed)],
-        routes: routes(vec![route("t", executor, policy)]),
-        results: None,
-        dead_letters: None,
-        slots: 8,
-        unrouted: Policy::default(),
-    };
-    Engine::start(shared, vec![pool])
+    let pool = pool(&shared, &[queue], 8, vec![route("t", executor, policy)]);
+    Engine::start(shared, &[Arc::new(pool)])
 }
 
 async fn send(queue: &Arc<dyn Queue>, message: Message) {
