@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod executor;
+pub mod explain;
 mod interpolate;
 mod memory;
 mod node;

@@ -93,7 +93,7 @@ fn quote(out: &mut String, at: Mark, line: &str) {
 }
 
 /// Breaks a sentence at blanks so that lines fit 80 columns, the later ones indented like the first word.
-fn wrap(out: &mut String, prefix: &str, sentence: &str) {
+pub(super) fn wrap(out: &mut String, prefix: &str, sentence: &str) {
     let mut width = prefix.len();
     out.push_str(prefix);
     for (index, word) in sentence.split_whitespace().enumerate() {
@@ -106,7 +106,8 @@ fn wrap(out: &mut String, prefix: &str, sentence: &str) {
             out.push(' ');
             width += 1;
         }
-        out.push_str(word);
+        // what a file or a message holds must not steer the terminal
+        out.extend(word.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }));
         width += length;
     }
     out.push('\n');

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use serde::Serialize;
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag, options};
 
 use super::node::{Entry, Mark, Node, Scalar, Value};
@@ -29,6 +30,15 @@ pub fn parse(text: &str) -> Result<Parsed, Problem> {
     let mut builder = Builder { parser, anchors: HashMap::new(), nodes: 0, problems: Vec::new() };
     let root = builder.document()?;
     Ok(Parsed { root, problems: builder.problems })
+}
+
+/// A value as the tree of the file that would be read as it.
+///
+/// # Errors
+/// When the value has no spelling in YAML: a mistake of the program.
+pub fn tree(value: &impl Serialize) -> Result<Node, String> {
+    let text = serde_saphyr::to_string(value).map_err(|error| error.to_string())?;
+    parse(&text).map(|parsed| parsed.root).map_err(|problem| problem.message)
 }
 
 struct Builder<'t> {
