@@ -10,5 +10,6 @@ pub mod ports;
 pub mod queues;
 pub mod retry;
 pub mod routing;
+pub mod schema;
 pub mod telemetry;
 pub mod units;
