@@ -2,6 +2,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::config::source::load_with;
 
@@ -275,4 +277,15 @@ fn problems_are_shown_with_their_lines_and_as_json() {
     "#);
     let json = serde_json::to_value(&checked).unwrap();
     assert_eq!((&json["problems"][0]["line"], &json["problems"][0]["severity"]), (&3.into(), &"error".into()));
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_check_panic(text in "(worker|queues|routes|pools|executors)?:?[a-z0-9:\\- {}\\[\\],&*\"'\n#|>!?$%é]{0,120}") {
+        let folder = tempfile::tempdir().unwrap();
+        for problem in problems_in(folder.path(), &text) {
+            prop_assert!(problem.place.is_none_or(|at| at.line >= 1 && at.column >= 1));
+            prop_assert!(!problem.render(&text).is_empty());
+        }
+    }
 }
