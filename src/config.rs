@@ -1,5 +1,6 @@
 //! The config file as written, checked and explained. `config/default.yaml` names every key.
 
+pub mod check;
 pub mod executor;
 mod interpolate;
 mod memory;

@@ -78,13 +78,13 @@ impl Node {
         }
     }
 
-    /// The items of a list that are still looked at; none of anything else.
-    pub fn items(&self) -> impl Iterator<Item = &Node> {
-        let items: &[Node] = match &self.value {
+    /// The items of a list, those at fault included; none of anything else.
+    #[must_use]
+    pub fn items(&self) -> &[Node] {
+        match &self.value {
             Value::List(items) => items,
             _ => &[],
-        };
-        items.iter().filter(|item| !item.dropped())
+        }
     }
 
     #[must_use]
@@ -105,7 +105,7 @@ impl Node {
     pub fn at(&self, path: &[&str]) -> Option<&Node> {
         let Some((first, rest)) = path.split_first() else { return Some(self) };
         let next = match &self.value {
-            Value::List(_) => self.items().nth(first.parse().ok()?)?,
+            Value::List(items) => items.get(first.parse::<usize>().ok()?)?,
             _ => &self.entry(first)?.node,
         };
         next.at(rest)
@@ -114,10 +114,21 @@ impl Node {
     /// Where the value at a path stands, or the nearest block around it that is in the file.
     #[must_use]
     pub fn mark_of(&self, path: &[&str]) -> Option<Mark> {
-        if path.is_empty() {
-            return None;
-        }
-        self.at(path).map(|node| node.mark).or_else(|| self.mark_of(&path[..path.len() - 1]))
+        let (last, before) = path.split_last()?;
+        let entry = self.at(before).and_then(|node| node.entry(last)).map(Entry::place);
+        entry.or_else(|| self.at(path).map(|node| node.mark)).or_else(|| self.mark_of(before))
+    }
+
+    /// A message about this value, which may quote it: one that came from the environment may be a secret, and is named
+    /// as it was written instead.
+    #[must_use]
+    pub fn hide(&self, message: String) -> String {
+        let Some((scalar, template)) = self.scalar().and_then(|scalar| Some((scalar, scalar.template.as_ref()?))) else {
+            return message;
+        };
+        let quoted = message.replace(&format!("{:?}", scalar.text), &format!("{:?}", template.written));
+        // shorter ones would be found inside of words
+        if scalar.text.len() > 2 { quoted.replace(&scalar.text, &template.written) } else { quoted }
     }
 
     /// Calls `visit` with the path to every scalar value in the tree, its place and itself; one for which it answers
@@ -143,6 +154,14 @@ impl Node {
     }
 }
 
+impl Entry {
+    /// Where to look: at the value, or at the key of a whole block, which may start lines below.
+    #[must_use]
+    pub fn place(&self) -> Mark {
+        if self.node.scalar().is_some() { self.node.mark } else { self.mark }
+    }
+}
+
 impl Scalar {
     /// Nothing at all: `key:`, `key: null` or `key: ~`.
     #[must_use]
@@ -161,9 +180,10 @@ impl Scalar {
 }
 
 /// A path as users read it: `routes[2].retry.base`.
-pub fn spell<'a>(path: impl Iterator<Item = &'a String>) -> String {
+pub fn spell(path: impl Iterator<Item = impl AsRef<str>>) -> String {
     let mut text = String::new();
     for step in path {
+        let step = step.as_ref();
         if !step.is_empty() && step.bytes().all(|byte| byte.is_ascii_digit()) {
             text.push_str(&format!("[{step}]"));
         } else {

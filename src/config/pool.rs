@@ -33,6 +33,14 @@ fn no_route() -> Span {
     Span(Policy::default().no_route)
 }
 
+impl Pool {
+    /// How jobs are treated that no route takes.
+    #[must_use]
+    pub fn unrouted(&self) -> Policy {
+        Policy { no_route: self.no_route.0, ..Policy::default() }
+    }
+}
+
 impl Default for Pool {
     fn default() -> Self {
         Pool { from: Vec::new(), results: None, dead_letters: None, slots: slots(), no_route: no_route() }

@@ -55,11 +55,6 @@ impl Problem {
     }
 
     #[must_use]
-    pub fn warning(self) -> Self {
-        Problem { severity: Severity::Warning, ..self }
-    }
-
-    #[must_use]
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }

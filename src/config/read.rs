@@ -206,7 +206,7 @@ impl<'de> de::MapAccess<'de> for Entries<'de> {
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
         let entry = self.value.take().ok_or_else(|| <Fault as de::Error>::custom("a value was asked for before its key"))?;
         let value = seed.deserialize(Reader(&entry.node));
-        value.map_err(|fault| fault.blame(&entry.node, &entry.node).within(&entry.key.text))
+        value.map_err(|fault| fault.at(entry.place()).blame(&entry.node, &entry.node).within(&entry.key.text))
     }
 }
 
@@ -249,7 +249,7 @@ impl<'de> de::EnumAccess<'de> for Kind<'de> {
 
 impl<'de> Kind<'de> {
     fn blamed<T>(&self, result: Result<T, Fault>) -> Result<T, Fault> {
-        result.map_err(|fault| fault.blame(&self.entry.node, self.node).within(&self.entry.key.text))
+        result.map_err(|fault| fault.at(self.entry.place()).blame(&self.entry.node, self.node).within(&self.entry.key.text))
     }
 }
 

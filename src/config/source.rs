@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Config;
+use super::check::{inspect, render};
 use super::interpolate::{Environment, interpolate};
 use super::node::{Mark, Node, Value};
 use super::problem::Problem;
@@ -51,7 +52,7 @@ pub struct Refused {
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.problems.iter().try_for_each(|problem| f.write_str(&problem.render(&self.text)))
+        f.write_str(&render(&self.problems, &self.text))
     }
 }
 
@@ -110,8 +111,10 @@ fn understand(source: &mut Source, environment: &Environment<'_>) -> (Option<Con
     problems.extend(interpolate(&mut source.root, environment));
     let (config, faults) = read::<Config>(&source.root);
     problems.extend(faults);
+    let whole = problems.is_empty();
     let config = config.map(|mut config| {
         config.complete();
+        problems.extend(inspect(source, &config, whole));
         config
     });
     (config, problems)

@@ -33,7 +33,7 @@ fn paths(value: &Value, path: &str, found: &mut BTreeSet<String>) {
 fn written_paths(node: &Node, path: &str, found: &mut BTreeSet<String>) {
     found.insert(path.to_owned());
     node.entries().for_each(|entry| written_paths(&entry.node, &format!("{path}/{}", entry.key.text), found));
-    node.items().for_each(|item| written_paths(item, &format!("{path}/-"), found));
+    node.items().iter().for_each(|item| written_paths(item, &format!("{path}/-"), found));
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl Fault {
             return self;
         }
         self.follows = self.follows_from(scope);
-        self.message = hide(&self.message, node);
+        self.message = node.hide(self.message);
         self.mark.get_or_insert(scope.mark);
         node.drop_from_view();
         self
@@ -63,15 +63,6 @@ impl Fault {
         let key = spell(self.path.iter().rev());
         (!self.follows).then(|| Problem::at(self.mark, &key, self.message).fix(self.fix))
     }
-}
-
-/// A message may quote the value; one that came from the environment may be a secret, and is named instead.
-fn hide(message: &str, node: &Node) -> String {
-    let Some(scalar) = node.scalar() else { return message.to_owned() };
-    let Some(template) = &scalar.template else { return message.to_owned() };
-    let quoted = message.replace(&format!("{:?}", scalar.text), &format!("{:?}", template.written));
-    let ticked = quoted.replace(&format!("`{}`", scalar.text), &format!("`{}`", template.written));
-    if scalar.text.len() > 2 { ticked.replace(&scalar.text, &template.written) } else { ticked }
 }
 
 impl std::error::Error for Fault {}
