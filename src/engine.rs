@@ -2,6 +2,7 @@
 
 pub mod budget;
 pub mod context;
+pub mod exit;
 pub mod pool;
 pub mod routes;
 pub mod running;
@@ -62,18 +63,18 @@ impl Shared {
 /// The pools of one process, running.
 pub struct Engine {
     shared: Arc<Shared>,
-    pools: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Engine {
     /// Starts every pool.
     #[must_use]
-    pub fn start(shared: Arc<Shared>, pools: Vec<Pool>) -> Self {
-        let mut set = JoinSet::new();
+    pub fn start(shared: Arc<Shared>, pools: &[Arc<Pool>]) -> Self {
+        let mut tasks = JoinSet::new();
         for pool in pools {
-            set.spawn(Arc::new(pool).run());
+            tasks.spawn(pool.clone().run());
         }
-        Engine { shared, pools: set }
+        Engine { shared, tasks }
     }
 
     /// Stops in two stages: admits nothing more and hands back what has not started; waits up to `grace` for what runs,
@@ -88,7 +89,7 @@ impl Engine {
             tokio::time::sleep(HAND_BACK).await;
         };
         tokio::select! {
-            () = async { while self.pools.join_next().await.is_some() {} } => {}
+            () = async { while self.tasks.join_next().await.is_some() {} } => {}
             () = hand_back => tracing::warn!("gave up waiting for {} jobs; their queues will hand them out again", self.shared.running.len()),
         }
     }

@@ -2,4 +2,5 @@
 
 pub mod command;
 pub mod limits;
+pub mod process;
 pub mod python;

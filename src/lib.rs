@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod clock;
+pub mod config;
 pub mod engine;
 pub mod executors;
 pub mod job;
@@ -9,4 +10,6 @@ pub mod outcome;
 pub mod ports;
 pub mod queues;
 pub mod retry;
+pub mod routing;
+pub mod telemetry;
 pub mod units;

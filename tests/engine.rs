@@ -5,3 +5,5 @@ mod faults;
 #[path = "engine/pipeline.rs"]
 mod pipeline;
 mod support;
+#[path = "engine/suspicion.rs"]
+mod suspicion;

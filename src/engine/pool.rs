@@ -1,21 +1,25 @@
 //! A pool takes jobs from its queues: a slot first, then a message, in fair turns.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, select_all};
+use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::Shared;
 use super::budget::Reserved;
+use super::exit::Exit;
 use super::routes::Routes;
+use crate::clock::Clock;
 use crate::job::Decoding;
-use crate::ports::{Delivery, Queue, QueueError, Room, Sink, Source};
+use crate::ports::{Delivery, Queue, QueueError, Room, Source};
 use crate::retry::{Backoff, Jitter, Policy};
+use crate::telemetry::{PoolMetrics, RouteMetrics, SourceMetrics, Wait};
 
 /// The wait after a source failed: half a second, doubling to ten.
 const SOURCE_DOWN: Backoff =
@@ -28,13 +32,24 @@ pub struct Pool {
     pub feeds: Vec<Arc<Feed>>,
     pub routes: Routes,
     /// Where completed and failed events go; a route may name another.
-    pub results: Option<Arc<dyn Sink>>,
+    pub results: Option<Arc<Exit>>,
     /// Where dead letters go instead of beside their source; a route may name another.
-    pub dead_letters: Option<Arc<dyn Sink>>,
-    /// Jobs at once.
-    pub slots: usize,
-    /// For jobs that no route matches.
-    pub unrouted: Policy,
+    pub dead_letters: Option<Arc<Exit>>,
+    pub slots: Slots,
+    pub unrouted: Unrouted,
+    pub metrics: PoolMetrics,
+}
+
+/// The places for jobs that run at once.
+pub struct Slots {
+    total: usize,
+    free: Arc<Semaphore>,
+}
+
+/// How jobs fare that no route matches.
+pub struct Unrouted {
+    pub policy: Policy,
+    pub metrics: RouteMetrics,
 }
 
 /// A queue that the pool takes from.
@@ -42,6 +57,38 @@ pub struct Feed {
     pub queue: Arc<dyn Queue>,
     pub name: Arc<str>,
     pub decoding: Decoding,
+    /// The queue itself: where retries go on kinds that publish them.
+    pub again: Arc<Exit>,
+    /// The dead letters beside the queue.
+    pub dead_letters: Arc<Exit>,
+    pub metrics: SourceMetrics,
+    pub state: Mutex<FeedState>,
+}
+
+/// What is known of a feed's progress, for `/health`.
+#[derive(Clone, Debug, Default)]
+pub struct FeedState {
+    /// When it last yielded deliveries.
+    pub yielded: Option<Timestamp>,
+    /// Since when it cannot be taken from, and why.
+    pub trouble: Option<(Timestamp, String)>,
+}
+
+impl Slots {
+    #[must_use]
+    pub fn new(total: usize) -> Self {
+        Slots { total, free: Arc::new(Semaphore::new(total)) }
+    }
+
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.total
+    }
+
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.total - self.free.available_permits().min(self.total)
+    }
 }
 
 /// A place in the pool and the bytes of the job in it; dropping frees both.
@@ -68,31 +115,51 @@ enum Door {
 impl Pool {
     /// Takes jobs until the stop, then waits for those that run.
     pub async fn run(self: Arc<Self>) {
-        let slots = Arc::new(Semaphore::new(self.slots));
         let jobs = TaskTracker::new();
         let mut intakes: VecDeque<Intake> = self.feeds.iter().cloned().map(Intake::new).collect();
         let stopped = self.shared.stop.clone();
-        while let Some(()) = stopped.run_until_cancelled(self.turn(&mut intakes, &slots, &jobs)).await {}
+        while let Some(()) = stopped.run_until_cancelled(self.turn(&mut intakes, &jobs)).await {}
         drop(intakes);
         jobs.close();
         self.wind_down(&jobs).await;
     }
 
     /// One turn: waits for a slot, then for any queue, and starts what it yields.
-    async fn turn(self: &Arc<Self>, intakes: &mut VecDeque<Intake>, slots: &Arc<Semaphore>, jobs: &TaskTracker) {
-        let Ok(mut permits) = slots.clone().acquire_owned().await else { return };
-        let mut bytes = self.shared.budget.reserve(self.shared.body_limit).await;
-        let most = self.slots.div_ceil(intakes.len().max(1));
-        if let Ok(more) = slots.clone().try_acquire_many_owned(free(slots, most - 1)) {
-            permits.merge(more);
-        }
+    async fn turn(self: &Arc<Self>, intakes: &mut VecDeque<Intake>, jobs: &TaskTracker) {
+        let Some((mut permits, mut bytes)) = self.room(intakes.len()).await else { return };
         let room = Room { jobs: permits.num_permits(), bytes: self.shared.body_limit, lease: self.shared.lease };
-        let (feed, deliveries) = next(intakes, room).await;
+        let (feed, deliveries) = next(intakes, room, &self.shared.clock).await;
+        feed.metrics.deliveries.increment(deliveries.len() as u64);
         for delivery in deliveries {
             let Some(permit) = permits.split(1) else { break }; // a source never yields more than its room
             let slot = Slot { _permit: permit, _bytes: bytes.split(delivery.message.size()) };
             jobs.spawn(self.clone().process(feed.clone(), delivery, slot));
         }
+    }
+
+    /// Waits for a free slot and the bytes of one message; takes as many more slots as are free, up to a fair share.
+    async fn room(&self, intakes: usize) -> Option<(OwnedSemaphorePermit, Reserved)> {
+        let free = &self.slots.free;
+        let mut permits = match free.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let _waiting = self.metrics.wait(Wait::NoSlot);
+                free.clone().acquire_owned().await.ok()?
+            }
+        };
+        let share = self.slots.total.div_ceil(intakes.max(1));
+        let more = free.available_permits().min(share - 1);
+        if let Ok(more) = free.clone().try_acquire_many_owned(u32::try_from(more).unwrap_or(u32::MAX)) {
+            permits.merge(more);
+        }
+        let bytes = match self.shared.budget.reserve(self.shared.body_limit).now_or_never() {
+            Some(bytes) => bytes,
+            None => {
+                let _waiting = self.metrics.wait(Wait::Bytes);
+                self.shared.budget.reserve(self.shared.body_limit).await
+            }
+        };
+        Some((permits, bytes))
     }
 
     /// Hands back what has not started; when abandoned, what runs too.
@@ -114,18 +181,21 @@ impl Pool {
     }
 }
 
-fn free(slots: &Semaphore, most: usize) -> u32 {
-    u32::try_from(slots.available_permits().min(most)).unwrap_or(u32::MAX)
-}
-
 /// Waits for the first intake that yields; the one that did goes to the end of the line.
-async fn next(intakes: &mut VecDeque<Intake>, room: Room) -> (Arc<Feed>, Vec<Delivery>) {
-    let waits: Vec<BoxFuture<'_, Vec<Delivery>>> = intakes.iter_mut().map(|intake| intake.next(room).boxed()).collect();
+async fn next(intakes: &mut VecDeque<Intake>, room: Room, clock: &Clock) -> (Arc<Feed>, Vec<Delivery>) {
+    let waits: Vec<BoxFuture<'_, Vec<Delivery>>> = intakes.iter_mut().map(|intake| intake.next(room, clock).boxed()).collect();
     let (deliveries, index, waiting) = select_all(waits).await;
     drop(waiting); // cancel-safe: the others have taken nothing
     let feed = intakes[index].feed.clone();
     intakes.rotate_left(index + 1);
     (feed, deliveries)
+}
+
+impl Feed {
+    /// What is known of its progress.
+    pub fn state(&self) -> MutexGuard<'_, FeedState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Intake {
@@ -134,7 +204,7 @@ impl Intake {
     }
 
     /// Waits out failures and yields what the source has; a broken source is opened anew.
-    async fn next(&mut self, room: Room) -> Vec<Delivery> {
+    async fn next(&mut self, room: Room, clock: &Clock) -> Vec<Delivery> {
         loop {
             if let Some(until) = self.closed_until {
                 tokio::time::sleep_until(until).await;
@@ -144,9 +214,10 @@ impl Intake {
                 Ok(deliveries) if deliveries.is_empty() => {}
                 Ok(deliveries) => {
                     self.failures = 0;
+                    *self.feed.state() = FeedState { yielded: Some(clock.now()), trouble: None };
                     return deliveries;
                 }
-                Err(error) => self.failed(&error),
+                Err(error) => self.failed(&error, clock),
             }
         }
     }
@@ -163,9 +234,11 @@ impl Intake {
         Ok(Vec::new())
     }
 
-    fn failed(&mut self, error: &QueueError) {
+    fn failed(&mut self, error: &QueueError, clock: &Clock) {
         self.source = Door::Closed;
         self.failures += 1;
+        self.feed.metrics.errors.increment(1);
+        self.feed.state().trouble.get_or_insert_with(|| (clock.now(), error.to_string()));
         let wait = SOURCE_DOWN.delay(self.failures, fastrand::f64());
         tracing::warn!(queue = %self.feed.name, "cannot take jobs: {error}; trying again in {:.1} s", wait.as_secs_f64());
         self.closed_until = Some(Instant::now() + wait);

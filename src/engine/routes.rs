@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::ports::{Executor, Sink};
+use super::exit::Exit;
+use crate::ports::Executor;
 use crate::retry::Policy;
+use crate::routing::RouteTable;
+use crate::telemetry::RouteMetrics;
 
 /// Where jobs of a type go.
 pub struct Route {
@@ -12,20 +15,27 @@ pub struct Route {
     pub executor: Arc<dyn Executor>,
     pub executor_name: Arc<str>,
     pub policy: Policy,
-    pub results: Option<Arc<dyn Sink>>,
-    pub dead_letters: Option<Arc<dyn Sink>>,
+    pub results: Option<Arc<Exit>>,
+    pub dead_letters: Option<Arc<Exit>>,
+    pub metrics: RouteMetrics,
 }
 
-/// The routes of a pool.
+/// The routes of a pool, found by a job's type and version.
 #[derive(Default)]
 pub struct Routes {
-    list: Vec<Arc<Route>>,
+    table: RouteTable,
+    routes: Vec<Arc<Route>>,
 }
+
 impl Routes {
-    pub fn new(list: Vec<Arc<Route>>) -> Self {
-        Routes { list }
+    /// `table` numbers the routes of `routes`.
+    #[must_use]
+    pub fn new(table: RouteTable, routes: Vec<Arc<Route>>) -> Self {
+        Routes { table, routes }
     }
-    pub fn find(&self, kind: &str, _version: Option<&str>) -> Option<&Arc<Route>> {
-        self.list.iter().find(|r| &*r.name == kind || r.name.strip_suffix('*').is_some_and(|p| kind.starts_with(p)))
+
+    #[must_use]
+    pub fn find(&self, kind: &str, version: Option<&str>) -> Option<&Arc<Route>> {
+        self.table.find(kind, version).and_then(|number| self.routes.get(number))
     }
 }

@@ -6,14 +6,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::exit::Exit;
 use super::pool::{Feed, Pool};
 use super::routes::Route;
 use crate::job::decode::Received;
 use crate::job::failure::Death;
 use crate::job::{FAILURE_HEADER, FailureDocument, JOB_HEADER, Job, Life, Message, event};
 use crate::outcome::{Class, Interruption, Output, Reason, Verdict};
-use crate::ports::{End, Ending, Outgoing, QueueError, Receipt, Settled, Sink, Transfer, Unsettled};
+use crate::ports::{End, Ending, Outgoing, QueueError, Receipt, Settled, Transfer, Unsettled};
 use crate::retry::{Backoff, Jitter};
+use crate::telemetry::Wait;
 
 /// The wait between two tries to settle: 100 ms, doubling to five seconds.
 const EXIT_DOWN: Backoff =
@@ -50,42 +52,48 @@ enum Leave {
 
 impl Pool {
     /// Carries out a verdict. Nothing is acknowledged before what it publishes is confirmed.
-    pub(super) async fn settle(&self, verdict: Verdict, job: &Job, route: Option<&Arc<Route>>, held: Held<'_>) {
+    pub(super) async fn settle(&self, verdict: &Verdict, job: &Job, route: Option<&Arc<Route>>, held: Held<'_>) {
         let route = route.map(|route| &**route);
         let settled = match verdict {
             Verdict::Complete(output) => self.complete(output, job, route, held).await,
-            Verdict::Retry { at, life } | Verdict::Park { at, life, .. } => self.later(at, life, held).await,
+            Verdict::Retry { at, life } | Verdict::Park { at, life, .. } => self.later(*at, life.clone(), held).await,
             Verdict::DeadLetter { reason, class, message, life } => {
-                self.bury(&Grave { reason, class, message, life, job, route }, held).await
+                self.bury(Grave { reason: *reason, class: *class, message, life, job, route }, held).await
             }
-            Verdict::GiveBack(why) => self.give_back(why, job, held).await,
-            Verdict::Discard { by } => self.leave(Leave::Ack(self.ending(End::Discarded { by }, None)), held.lease).await,
+            Verdict::GiveBack(why) => self.give_back(*why, job, held).await,
+            Verdict::Discard { by } => {
+                self.leave(Leave::Ack(self.ending(End::Discarded { by: by.clone() }, None)), held.lease).await
+            }
         };
         match settled {
-            Ok(Settled::Done) | Err(GivenUp::Stopping) => {}
-            Ok(Settled::Fenced) | Err(GivenUp::LeaseLost) => {
-                tracing::warn!(job = %job.id, "its lease was lost before it could be settled; nothing was changed");
+            Ok(Settled::Done) => {
+                route.map_or(&self.unrouted.metrics, |route| &route.metrics).ended(verdict);
+                if matches!(verdict, Verdict::Park { .. }) {
+                    self.metrics.waits(Wait::Parked);
+                }
+            }
+            Err(GivenUp::Stopping) => self.metrics.given_back.increment(1),
+            Ok(Settled::Fenced) => {
+                self.metrics.fenced_acks.increment(1);
+                tracing::warn!(job = %job.id, "settled too late: its lease was lost, so nothing was changed");
+            }
+            Err(GivenUp::LeaseLost) => {
+                self.metrics.leases_lost.increment(1);
+                tracing::warn!(job = %job.id, "its lease was lost; the run counts for nothing");
             }
         }
     }
 
-    async fn complete(&self, output: Output, job: &Job, route: Option<&Route>, mut held: Held<'_>) -> Result<Settled, GivenUp> {
+    async fn complete(&self, output: &Output, job: &Job, route: Option<&Route>, mut held: Held<'_>) -> Result<Settled, GivenUp> {
         let exit = route.and_then(|route| route.results.as_ref()).or(self.results.as_ref());
-        let message = event::completed(job, &self.name, &output, self.shared.clock.now());
+        let message = event::completed(job, &self.name, output, self.shared.clock.now());
         let event = message.body.clone();
         if let Some(exit) = exit {
             let outgoing = Outgoing { message, id: Some(event::end_id(job, "completed").into()), ..Outgoing::default() };
             if let Some(why) = self.publish(exit, outgoing, &mut held.lease).await? {
-                let message = format!("the job was done, but its result is refused by {}: {why}", exit.address());
-                let grave = Grave {
-                    reason: Reason::Class(Class::Rejected),
-                    class: Class::Rejected,
-                    message,
-                    life: job.life.clone(),
-                    job,
-                    route,
-                };
-                return self.bury(&grave, held).await;
+                let message = format!("the job was done, but its result is refused by {}: {why}", exit.sink.address());
+                let (class, life) = (Class::Rejected, &job.life);
+                return self.bury(Grave { reason: Reason::Class(class), class, message: &message, life, job, route }, held).await;
             }
         }
         self.leave(Leave::Ack(self.ending(End::Completed, Some(event))), held.lease).await
@@ -103,21 +111,21 @@ impl Pool {
         let mut message = held.message.clone();
         message.set_header(JOB_HEADER, life.to_json());
         let outgoing = Outgoing { message, id: None, due, priority: None };
-        self.publish_surely(&held.feed.queue.sink(), outgoing, &mut held.lease).await?;
+        self.publish_surely(&held.feed.again, outgoing, &mut held.lease).await?;
         self.leave(Leave::Ack(self.ending(End::Moved, None)), held.lease).await
     }
 
-    async fn bury(&self, grave: &Grave<'_>, mut held: Held<'_>) -> Result<Settled, GivenUp> {
+    async fn bury(&self, grave: Grave<'_>, mut held: Held<'_>) -> Result<Settled, GivenUp> {
         let mut life = grave.life.clone();
         life.generation += 1;
-        let document = Bytes::from(self.document(grave, &life, &held).to_json());
+        let document = Bytes::from(self.document(&grave, &life, &held).to_json());
         let event = event::failed(grave.job, &self.name, &document, self.shared.clock.now());
         let kept = event.body.clone();
         if let Some(exit) = grave.route.and_then(|route| route.results.as_ref()).or(self.results.as_ref()) {
             let outgoing =
                 Outgoing { message: event, id: Some(event::end_id(grave.job, "failed").into()), ..Outgoing::default() };
             if let Some(why) = self.publish(exit, outgoing, &mut held.lease).await? {
-                tracing::error!(job = %grave.job.id, "{} refuses the event of its failure: {why}", exit.address());
+                tracing::error!(job = %grave.job.id, "{} refuses the event of its failure: {why}", exit.sink.address());
             }
         }
         let elsewhere = grave.route.and_then(|route| route.dead_letters.as_ref()).or(self.dead_letters.as_ref());
@@ -126,12 +134,12 @@ impl Pool {
                 self.leave(Leave::Transfer(Box::new(Transfer::Dead { life, document, event: Some(kept) })), held.lease).await
             }
             elsewhere => {
-                let exit = elsewhere.cloned().unwrap_or_else(|| held.feed.queue.dead_letters());
+                let exit = elsewhere.unwrap_or(&held.feed.dead_letters);
                 let mut message = held.message.clone();
                 message.remove_header(JOB_HEADER); // folded into the document
                 message.set_header(FAILURE_HEADER, document);
                 let outgoing = Outgoing { message, id: Some(grave.job.id.clone()), ..Outgoing::default() };
-                self.publish_surely(&exit, outgoing, &mut held.lease).await?;
+                self.publish_surely(exit, outgoing, &mut held.lease).await?;
                 self.leave(Leave::Ack(self.ending(End::DeadLettered(grave.reason), Some(kept))), held.lease).await
             }
         }
@@ -154,7 +162,7 @@ impl Pool {
         let death = Death {
             reason: grave.reason,
             class: grave.class,
-            message: &grave.message,
+            message: grave.message,
             log_tail: held.log_tail.clone(),
             now: self.shared.clock.now(),
         };
@@ -175,15 +183,20 @@ impl Pool {
 
     /// Sends until it is confirmed, as long as the lease lasts: the report is retried, never the job. Answers why the exit
     /// will never take it, if it says so.
-    async fn publish(&self, exit: &Arc<dyn Sink>, outgoing: Outgoing, lease: &mut Lease) -> Result<Option<String>, GivenUp> {
-        let mut failures = 0;
+    async fn publish(&self, exit: &Exit, outgoing: Outgoing, lease: &mut Lease) -> Result<Option<String>, GivenUp> {
+        let (mut failures, mut _waiting) = (0, None);
         loop {
-            match self.while_leased(lease, exit.send(outgoing.clone())).await? {
-                Ok(()) => return Ok(None),
+            match self.while_leased(lease, exit.sink.send(outgoing.clone())).await? {
+                Ok(()) => {
+                    exit.confirmed();
+                    return Ok(None);
+                }
                 Err(QueueError::Refused(why)) => return Ok(Some(why)),
                 Err(error) => {
                     failures += 1;
-                    tracing::warn!(exit = exit.address(), "cannot publish: {error}; trying again");
+                    exit.failed(self.shared.clock.now(), &error.to_string());
+                    _waiting.get_or_insert_with(|| self.metrics.wait(Wait::ExitDown));
+                    tracing::warn!(exit = exit.sink.address(), "cannot publish: {error}; trying again");
                     self.while_leased(lease, self.pause(failures)).await??;
                 }
             }
@@ -191,9 +204,10 @@ impl Pool {
     }
 
     /// Sends where the message must be kept: a refusal is waited out too, until somebody mends the exit.
-    async fn publish_surely(&self, exit: &Arc<dyn Sink>, outgoing: Outgoing, lease: &mut Lease) -> Result<(), GivenUp> {
+    async fn publish_surely(&self, exit: &Exit, outgoing: Outgoing, lease: &mut Lease) -> Result<(), GivenUp> {
         while let Some(why) = self.publish(exit, outgoing.clone(), lease).await? {
-            tracing::error!(exit = exit.address(), "refuses a message that must not be lost, so its job waits: {why}");
+            exit.failed(self.shared.clock.now(), &why);
+            tracing::error!(exit = exit.sink.address(), "refuses a message that must not be lost, so its job waits: {why}");
             self.while_leased(lease, self.pause(u32::MAX)).await??;
         }
         Ok(())
@@ -239,8 +253,8 @@ impl Pool {
 struct Grave<'a> {
     reason: Reason,
     class: Class,
-    message: String,
-    life: Life,
+    message: &'a str,
+    life: &'a Life,
     job: &'a Job,
     route: Option<&'a Route>,
 }

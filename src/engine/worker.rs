@@ -19,6 +19,7 @@ use crate::job::{Job, Malformed};
 use crate::outcome::{Class, Failure, Interruption, Outcome, Reason, Verdict};
 use crate::ports::{Delivery, QueueError};
 use crate::retry::{self, Moment, Policy};
+use crate::telemetry::Wait;
 
 /// Deliveries that were neither settled nor given back, after which a job is run alone to find out.
 const SUSPICION: u32 = 2;
@@ -44,8 +45,8 @@ impl Pool {
             Err(malformed) => return self.settle_malformed(malformed, held).await,
         };
         let Some(route) = self.routes.find(&job.kind, job.version.as_deref()).cloned() else {
-            let verdict = retry::decide(no_route(&job).into(), &job, &self.unrouted, &self.moment(Duration::ZERO));
-            return self.settle(verdict, &job, None, held).await;
+            let verdict = retry::decide(no_route(&job).into(), &job, &self.unrouted.policy, &self.moment(Duration::ZERO));
+            return self.settle(&verdict, &job, None, held).await;
         };
         let turn = self.turn_of(&job, delivery.unsettled, &mut held.lease).await;
         let started = Instant::now();
@@ -56,7 +57,7 @@ impl Pool {
                 Err(by) => Verdict::Discard { by },
             },
         };
-        self.settle(verdict, &job, Some(&route), held).await; // publish, wait for the confirm, then ack: last line
+        self.settle(&verdict, &job, Some(&route), held).await; // publish, wait for the confirm, then ack: last line
     }
 
     /// What is decided before a run: the crash of a marked job, a deadline that has passed, a time that has not come.
@@ -79,6 +80,7 @@ impl Pool {
             return Turn::Shared { _beside: self.shared.alone.read().await };
         }
         tracing::warn!(job = %job.id, "was running each of the {unsettled} times that the worker died; it runs alone now");
+        let _waiting = self.metrics.wait(Wait::Suspect);
         let alone = async {
             loop {
                 match tokio::time::timeout(PATIENCE, self.shared.alone.write()).await {
@@ -97,14 +99,21 @@ impl Pool {
         }
         let context = Arc::new(self.context(job, route, alone));
         let registered = self.shared.running.enter(&held.feed.name, &context, held.received.now);
+        route.metrics.started(held.received.published.map(|published| between(published, held.received.now)));
+        let start = Instant::now();
         let run = AssertUnwindSafe(route.executor.execute(job, &context)).catch_unwind();
         let outcome = self.keep(&mut held.lease, run, || registered.cancel(Cancelled::LeaseLost)).await;
+        route.metrics.finished(start.elapsed());
         held.log_tail = context.log_tail();
         let outcome = outcome.unwrap_or_else(|panic| {
             let what = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
             Failure::new(Class::Failed, format!("the executor panicked: {}", what.unwrap_or_default())).into()
         });
-        cancelled(outcome, &context, &registered)
+        let outcome = cancelled(outcome, &context, &registered)?;
+        if let Outcome::Failed(failure) = &outcome {
+            route.metrics.failed(failure.class);
+        }
+        Ok(outcome)
     }
 
     /// Writes the start mark of a suspect: without it the run must not begin.
@@ -157,7 +166,7 @@ impl Pool {
         let id = held.received.origin.id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string().into());
         let life = crate::job::Life { v: 1, origin: Some(held.received.origin.clone()), ..Default::default() };
         let verdict = Verdict::DeadLetter { reason: Reason::MALFORMED, class: Class::Rejected, message, life };
-        self.settle(verdict, &Job::unreadable(id), None, held).await;
+        self.settle(&verdict, &Job::unreadable(id), None, held).await;
     }
 }
 

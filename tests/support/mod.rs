@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use windlass::clock::Clock;
 use windlass::engine::budget::Budget;
-use windlass::engine::pool::{Feed, Pool};
+use windlass::engine::exit::Exit;
+use windlass::engine::pool::{Feed, Pool, Slots, Unrouted};
 use windlass::engine::routes::{Route, Routes};
 use windlass::engine::{Engine, Shared};
 use windlass::job::{Decoding, Job, Message};
@@ -16,6 +17,8 @@ use windlass::outcome::{Failure, Outcome, Output};
 use windlass::ports::{Context, Executor, Outgoing, Queue, Sink, Stopped};
 use windlass::queues::memory::{Memory, MemoryQueue};
 use windlass::retry::Policy;
+use windlass::routing::RouteTable;
+use windlass::telemetry::Telemetry;
 
 type Run = Box<dyn for<'a> Fn(&'a Job, &'a Context) -> BoxFuture<'a, Outcome> + Send + Sync>;
 
@@ -47,7 +50,52 @@ pub fn done() -> Outcome {
 }
 
 pub fn route(kind: &str, executor: Arc<dyn Executor>, policy: Policy) -> Arc<Route> {
-    Arc::new(Route { name: kind.into(), executor, executor_name: "closure".into(), policy, results: None, dead_letters: None })
+    let metrics = telemetry().route("default", kind, "closure");
+    Arc::new(Route {
+        name: kind.into(),
+        executor,
+        executor_name: "closure".into(),
+        policy,
+        results: None,
+        dead_letters: None,
+        metrics,
+    })
+}
+
+pub fn telemetry() -> Telemetry {
+    Telemetry::install().unwrap()
+}
+
+/// A pool on one queue, its results kept by nobody.
+pub fn pool(shared: &Arc<Shared>, from: &[Arc<dyn Queue>], slots: usize, list: Vec<Arc<Route>>) -> Pool {
+    let metrics = telemetry().pool("default");
+    let feed = |queue: &Arc<dyn Queue>| {
+        Arc::new(Feed {
+            name: queue.name().into(),
+            queue: queue.clone(),
+            decoding: Decoding::Envelope,
+            again: Arc::new(Exit::new(queue.sink(), metrics.exit(queue.name()))),
+            dead_letters: Arc::new(Exit::new(queue.dead_letters(), metrics.exit("dead"))),
+            metrics: metrics.source(queue.name()),
+            state: std::sync::Mutex::default(),
+        })
+    };
+    Pool {
+        name: "default".into(),
+        shared: shared.clone(),
+        feeds: from.iter().map(feed).collect(),
+        routes: routes(list),
+        results: None,
+        dead_letters: None,
+        slots: Slots::new(slots),
+        unrouted: Unrouted { policy: Policy::default(), metrics: telemetry().route("default", "none", "none") },
+        metrics,
+    }
+}
+
+pub fn routes(list: Vec<Arc<Route>>) -> Routes {
+    let table = RouteTable::new(list.iter().map(|route| (&*route.name, None))).expect("two routes take the same jobs");
+    Routes::new(table, list)
 }
 
 /// One pool on the queue `jobs`, results to `results`, on Tokio's time.
@@ -75,23 +123,9 @@ impl World {
     }
 
     pub fn start(&self) -> Engine {
-        Engine::start(self.shared.clone(), vec![self.pool()])
-    }
-
-    pub fn pool(&self) -> Pool {
-        let feed = |queue: &Arc<dyn Queue>| {
-            Arc::new(Feed { name: queue.name().into(), queue: queue.clone(), decoding: Decoding::Envelope })
-        };
-        Pool {
-            name: "default".into(),
-            shared: self.shared.clone(),
-            feeds: self.from.iter().map(feed).collect(),
-            routes: Routes::new(self.routes.clone()),
-            results: self.results.clone(),
-            dead_letters: None,
-            slots: self.slots,
-            unrouted: Policy::default(),
-        }
+        let mut pool = pool(&self.shared, &self.from, self.slots, self.routes.clone());
+        pool.results = self.results.as_ref().map(|sink| Arc::new(Exit::new(sink.clone(), pool.metrics.exit("results"))));
+        Engine::start(self.shared.clone(), &[Arc::new(pool)])
     }
 
     pub fn queue(&self, name: &str) -> MemoryQueue {

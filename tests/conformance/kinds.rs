@@ -1,0 +1,31 @@
+//! How each kind is set up for the suite: fresh queues by name.
+
+use std::sync::Arc;
+
+use windlass::clock::Clock;
+use windlass::ports::Queue;
+use windlass::queues::embedded::{Store, StoreOptions};
+use windlass::queues::memory::Memory;
+
+/// One system of a kind, with nothing in it.
+pub struct Kind {
+    open: Box<dyn Fn(&str) -> Arc<dyn Queue> + Send + Sync>,
+    _directory: Option<tempfile::TempDir>,
+}
+
+impl Kind {
+    pub fn queue(&self, name: &str) -> Arc<dyn Queue> {
+        (self.open)(name)
+    }
+}
+
+pub fn memory() -> Kind {
+    let memory = Memory::new(Clock::System, 100_000);
+    Kind { open: Box::new(move |name| Arc::new(memory.queue(name))), _directory: None }
+}
+
+pub fn embedded() -> Kind {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(StoreOptions::at(directory.path().join("windlass.db"))).unwrap();
+    Kind { open: Box::new(move |name| store.queue(name, name)), _directory: Some(directory) }
+}
