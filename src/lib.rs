@@ -1,5 +1,6 @@
 //! Windlass: an event-driven queue worker pool. ARCHITECTURE.md has the map; `engine/worker.rs` is the page to read first.
 
+pub mod admin;
 pub mod clock;
 pub mod config;
 pub mod engine;

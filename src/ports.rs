@@ -247,7 +247,7 @@ pub enum State {
 }
 
 /// A job as operators see it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
     /// The queue it was submitted to.
     pub queue: Arc<str>,
@@ -305,7 +305,7 @@ pub struct Cursor {
     pub limit: usize,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Page {
     pub entries: Vec<Entry>,
     /// Where the next page starts; none at the end.
@@ -336,7 +336,7 @@ pub enum Acted {
 }
 
 /// Counts of one queue.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct QueueStats {
     pub queue: Arc<str>,
     pub waiting: u64,

@@ -35,6 +35,11 @@ impl Budget {
     }
 
     #[must_use]
+    pub fn used(&self) -> usize {
+        (self.total - self.steps.available_permits().min(self.total)) * STEP
+    }
+
+    #[must_use]
     pub fn free(&self) -> usize {
         self.steps.available_permits() * STEP
     }

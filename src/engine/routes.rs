@@ -34,6 +34,10 @@ impl Routes {
         Routes { table, routes }
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes.iter()
+    }
+
     #[must_use]
     pub fn find(&self, kind: &str, version: Option<&str>) -> Option<&Arc<Route>> {
         self.table.find(kind, version).and_then(|number| self.routes.get(number))

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::context::Context;
 
@@ -31,7 +31,7 @@ pub enum Cancelled {
 }
 
 /// A running job as operators see it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunningJob {
     pub queue: Arc<str>,
     pub id: Arc<str>,
