@@ -7,6 +7,7 @@ use windlass::config::check::check;
 use windlass::config::load;
 
 /// Puts what an example names beside a copy of it.
+#[expect(clippy::unwrap_used, reason = "a test helper: what fails here fails the test")]
 fn furnish(folder: &Path, example: &Path) -> PathBuf {
     let file = folder.join("windlass.yaml");
     fs::copy(example, &file).unwrap();
