@@ -9,8 +9,6 @@ mod queue;
 mod recorder;
 mod route;
 
-use std::sync::Arc;
-
 use crate::clock::Clock;
 use names::{BUILD_INFO, DELIVERY_BYTES, DELIVERY_BYTES_LIMIT};
 use recorder::{Gauge, Labels, Registry};
@@ -24,8 +22,8 @@ pub use route::RouteMetrics;
 pub struct Telemetry {
     registry: Registry,
     /// Bytes of deliveries in memory.
-    pub delivery_bytes: Arc<Gauge>,
-    pub delivery_bytes_limit: Arc<Gauge>,
+    pub delivery_bytes: Gauge,
+    pub delivery_bytes_limit: Gauge,
 }
 
 impl Telemetry {
@@ -38,8 +36,8 @@ impl Telemetry {
         let none = Labels::default();
         registry.gauge(&BUILD_INFO, &none.with("version", env!("CARGO_PKG_VERSION"))).set(1.0);
         Ok(Telemetry {
-            delivery_bytes: registry.gauge(&DELIVERY_BYTES, &none).into(),
-            delivery_bytes_limit: registry.gauge(&DELIVERY_BYTES_LIMIT, &none).into(),
+            delivery_bytes: registry.gauge(&DELIVERY_BYTES, &none),
+            delivery_bytes_limit: registry.gauge(&DELIVERY_BYTES_LIMIT, &none),
             registry,
         })
     }

@@ -1,6 +1,6 @@
 //! The config as a tree whose every value knows where it stands in the file.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
@@ -11,12 +11,12 @@ pub struct Mark {
     pub column: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Node {
     pub mark: Mark,
     pub value: Value,
     /// Found at fault and no longer looked at, so that what stands beside it can still be read.
-    dropped: Cell<bool>,
+    dropped: AtomicBool,
 }
 
 #[derive(Clone, Debug)]
@@ -49,19 +49,25 @@ pub struct Template {
     pub variables: Vec<String>,
 }
 
+impl Clone for Node {
+    fn clone(&self) -> Self {
+        Node { mark: self.mark, value: self.value.clone(), dropped: self.dropped().into() }
+    }
+}
+
 impl Node {
     #[must_use]
     pub fn new(mark: Mark, value: Value) -> Self {
-        Node { mark, value, dropped: Cell::new(false) }
+        Node { mark, value, dropped: AtomicBool::new(false) }
     }
 
     pub fn drop_from_view(&self) {
-        self.dropped.set(true);
+        self.dropped.store(true, Ordering::Relaxed);
     }
 
     #[must_use]
     pub fn dropped(&self) -> bool {
-        self.dropped.get()
+        self.dropped.load(Ordering::Relaxed)
     }
 
     /// The keys of a block that are still looked at; none of anything else.
@@ -135,7 +141,7 @@ impl Node {
     /// false is taken out of view.
     pub fn each_scalar(&mut self, path: &mut Vec<String>, visit: &mut dyn FnMut(&str, Mark, &mut Scalar) -> bool) {
         match &mut self.value {
-            Value::Scalar(scalar) => self.dropped.set(!visit(&spell(path.iter()), self.mark, scalar)),
+            Value::Scalar(scalar) => *self.dropped.get_mut() = !visit(&spell(path.iter()), self.mark, scalar),
             Value::List(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
                     path.push(index.to_string());

@@ -76,3 +76,15 @@ fn without_pools_there_is_one_from_every_queue_that_no_exit_names() {
     config.complete();
     assert_eq!(config.pools["default"].from, ["a", "b"]);
 }
+
+#[test]
+fn a_file_from_another_system_is_read_all_the_same() {
+    let config = written("\u{feff}worker:\r\n  grace: 5s\r\n  name: w\r\n");
+    assert_eq!((config.worker.grace.0.as_secs(), config.worker.name.as_deref()), (5, Some("w")));
+}
+
+#[test]
+fn a_loaded_config_may_be_shared_between_threads() {
+    fn shared<T: Send + Sync>(_: &T) {}
+    shared(&load_with(None, &|_| None).unwrap());
+}

@@ -14,7 +14,10 @@ use nix::unistd::Pid;
 pub enum Death {
     After(Duration),
     /// At the `pass`-th passing of a named point of the code.
-    At { point: &'static str, pass: u32 },
+    At {
+        point: &'static str,
+        pass: u32,
+    },
 }
 
 /// A worker process; killed when dropped.
@@ -81,7 +84,9 @@ pub fn request(socket: &Path, head: &str, body: &str) -> Option<(u16, String)> {
     stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
     stream.set_write_timeout(Some(Duration::from_secs(20))).ok()?;
     let length = body.len();
-    let text = format!("{head} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/x-ndjson\r\nContent-Length: {length}\r\n\r\n{body}");
+    let text = format!(
+        "{head} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/x-ndjson\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
     stream.write_all(text.as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;

@@ -225,7 +225,11 @@ impl World {
         assert!(again <= kills * SLOTS, "{again} runs were repeated by {kills} kills of {SLOTS} slots");
         let audit = windlass::queues::embedded::audit(&self.database()).unwrap();
         assert!(audit.ok, "{audit:?}");
-        println!("{} confirmed, {} done, 0 lost, 0 dead, {again} runs repeated by {kills} deaths", confirmed.len(), completed.len());
+        println!(
+            "{} confirmed, {} done, 0 lost, 0 dead, {again} runs repeated by {kills} deaths",
+            confirmed.len(),
+            completed.len()
+        );
     }
 
     fn store<T>(&self, look: impl AsyncFnOnce(&Store) -> T) -> T {
