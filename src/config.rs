@@ -30,7 +30,7 @@ pub use secret::Secret;
 pub use source::{Loaded, Refused, load, locate};
 pub use worker::{Api, Listen, Telemetry, Worker};
 
-/// Every key with its default and one comment: what `windlass config default` prints.
+/// Every key with its default and one comment, as text to print or to start a file from.
 pub const DEFAULT_YAML: &str = include_str!("../config/default.yaml");
 
 /// Take jobs from queues, run them on executors, send what comes out to exits.
