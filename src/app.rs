@@ -22,7 +22,7 @@ use progress::Watch;
 pub use queues::{Opened, Systems};
 
 /// How often queue depths are looked up for `/health`, and histograms folded.
-const UPKEEP: Duration = Duration::from_secs(5);
+const UPKEEP: Duration = Duration::from_secs(1);
 
 /// Why a worker does not start. Each is a sentence for whoever started it.
 #[derive(Debug, thiserror::Error)]

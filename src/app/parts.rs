@@ -63,7 +63,7 @@ impl Bench<'_> {
         let metrics = self.telemetry.pool(name);
         #[expect(clippy::cast_precision_loss, reason = "nobody has 2^53 slots")]
         metrics.slots.set(pool.slots as f64);
-        let policy = Policy { no_route: pool.no_route.0, ..Policy::default() };
+        
         Ok(Pool {
             name: name.into(),
             shared,
@@ -72,7 +72,7 @@ impl Bench<'_> {
             results: self.exit(pool.results.as_deref(), &metrics)?,
             dead_letters: self.exit(pool.dead_letters.as_deref(), &metrics)?,
             slots: Slots::new(pool.slots),
-            unrouted: Unrouted { policy, metrics: self.telemetry.route(name, "none", "none") },
+            unrouted: Unrouted { policy: pool.unrouted(), metrics: self.telemetry.route(name, "none", "none") },
             metrics,
         })
     }
@@ -106,13 +106,13 @@ impl Bench<'_> {
         let executor = self.executors.get(&route.run);
         let missing = || StartError::Executor { name: route.run.clone(), why: format!("missing, but {:?} runs on it", route.kind) };
         Ok(Route {
-            name: route.kind.as_str().into(),
+            name: route.name().into(),
             executor: executor.cloned().ok_or_else(missing)?,
             executor_name: route.run.as_str().into(),
             policy: route.policy(),
             results: self.exit(route.results.as_deref(), metrics)?,
             dead_letters: self.exit(route.dead_letters.as_deref(), metrics)?,
-            metrics: self.telemetry.route(pool, &route.kind, &route.run),
+            metrics: self.telemetry.route(pool, &route.name(), &route.run),
         })
     }
 }
