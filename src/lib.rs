@@ -8,4 +8,5 @@ pub mod outcome;
 pub mod ports;
 pub mod queues;
 pub mod retry;
+pub mod stop_point;
 pub mod units;
