@@ -12,5 +12,6 @@ pub mod queues;
 pub mod retry;
 pub mod routing;
 pub mod schema;
+pub mod stop_point;
 pub mod telemetry;
 pub mod units;

@@ -11,7 +11,7 @@ use crate::config::{Config, QueueKind};
 use crate::engine::Shared;
 use crate::job::Decoding;
 use crate::ports::Queue;
-use crate::queues::embedded::{self, Store};
+use crate::queues::embedded::{self, Store, StoreOptions};
 use crate::queues::memory::Memory;
 
 /// The most messages that a queue in memory holds.
@@ -61,7 +61,8 @@ impl Systems {
         if let Some(known) = self.stores.iter().position(|(other, _)| *other == path) {
             return Ok(known);
         }
-        let store = Store::open(config.options(path.clone()))?;
+        let config = embedded::config::EmbeddedConfig { path: path.clone(), ..config.clone() };
+        let store = Store::open(StoreOptions::from(&config))?;
         self.stores.push((path, store));
         Ok(self.stores.len() - 1)
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use windlass::clock::Clock;
 use windlass::ports::Queue;
+use windlass::queues::embedded::config::EmbeddedConfig;
 use windlass::queues::embedded::{Store, StoreOptions};
 use windlass::queues::memory::Memory;
 
@@ -26,6 +27,7 @@ pub fn memory() -> Kind {
 
 pub fn embedded() -> Kind {
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(StoreOptions::at(directory.path().join("windlass.db"))).unwrap();
+    let config = EmbeddedConfig { path: directory.path().join("windlass.db"), ..EmbeddedConfig::default() };
+    let store = Store::open(StoreOptions::from(&config)).unwrap();
     Kind { open: Box::new(move |name| store.queue(name, name)), _directory: Some(directory) }
 }
