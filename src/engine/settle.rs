@@ -15,6 +15,7 @@ use crate::job::{FAILURE_HEADER, FailureDocument, JOB_HEADER, Job, Life, Message
 use crate::outcome::{Class, Interruption, Output, Reason, Verdict};
 use crate::ports::{End, Ending, Outgoing, QueueError, Receipt, Settled, Transfer, Unsettled};
 use crate::retry::{Backoff, Jitter};
+use crate::stop_point;
 use crate::telemetry::Wait;
 
 /// The wait between two tries to settle: 100 ms, doubling to five seconds.
@@ -188,6 +189,7 @@ impl Pool {
         loop {
             match self.while_leased(lease, exit.sink.send(outgoing.clone())).await? {
                 Ok(()) => {
+                    stop_point::pass("published");
                     exit.confirmed();
                     return Ok(None);
                 }
@@ -215,6 +217,7 @@ impl Pool {
 
     /// The last step: consumes or moves the held message, again and again until its queue has done it.
     async fn leave(&self, leave: Leave, mut lease: Lease) -> Result<Settled, GivenUp> {
+        stop_point::pass("settling");
         let mut failures = 0;
         loop {
             let answer = match &leave {
