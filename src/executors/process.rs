@@ -16,9 +16,11 @@ mod exit;
 mod parent;
 mod recipe;
 mod spawn;
+mod stream;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use tokio::io::unix::AsyncFd;
@@ -27,6 +29,7 @@ use tokio::net::unix::pipe;
 pub use exit::Exit;
 pub use parent::sweep;
 pub use recipe::{Recipe, find_program};
+pub use stream::Stream;
 
 use spawn::Plan;
 
@@ -34,15 +37,15 @@ use spawn::Plan;
 #[derive(Debug)]
 pub struct Started {
     pub leader: Leader,
-    pub stdout: pipe::Receiver,
-    pub stderr: pipe::Receiver,
+    pub stdout: Stream,
+    pub stderr: Stream,
 }
 
 /// Our ends of the plugin protocol's pipes: requests go out, responses come in.
 #[derive(Debug)]
 pub struct ProtocolPipes {
     pub requests: pipe::Sender,
-    pub responses: pipe::Receiver,
+    pub responses: Stream,
 }
 
 /// Starts `recipe` with `stdin` as its standard input.
@@ -62,7 +65,7 @@ pub async fn start_speaking(recipe: &Recipe) -> io::Result<(Started, ProtocolPip
     let (their_requests, requests) = pipe()?;
     let (responses, their_responses) = pipe()?;
     let pipes =
-        ProtocolPipes { requests: pipe::Sender::from_owned_fd(requests)?, responses: pipe::Receiver::from_owned_fd(responses)? };
+        ProtocolPipes { requests: pipe::Sender::from_owned_fd(requests)?, responses: Stream::new(responses, stream::LARGE)? };
     Ok((start_with(recipe, null, vec![(their_requests, 3), (their_responses, 4)]).await?, pipes))
 }
 
@@ -73,8 +76,8 @@ async fn start_with(recipe: &Recipe, stdin: OwnedFd, mut wires: Vec<(OwnedFd, Ra
     let child = parent::start(|token| Plan::new(recipe, wires, token)).await?;
     Ok(Started {
         leader: Leader(spawn::watch(child)?),
-        stdout: pipe::Receiver::from_owned_fd(stdout)?,
-        stderr: pipe::Receiver::from_owned_fd(stderr)?,
+        stdout: Stream::new(stdout, stream::SMALL)?,
+        stderr: Stream::new(stderr, stream::SMALL)?,
     })
 }
 
@@ -98,8 +101,22 @@ impl Leader {
     /// # Errors
     /// When it cannot be waited for, which only a bug of ours brings about.
     pub async fn ended(&mut self) -> io::Result<Exit> {
-        let _readable_for_good = self.0.readable().await?;
+        // stays readable for good, so that the readiness is never cleared
+        std::future::poll_fn(|cx| self.0.poll_read_ready(cx).map_ok(drop)).await?;
         self.0.get_mut().reap()
+    }
+
+    /// Asks the group to end, kills it after `grace`, and tells how its leader ended.
+    ///
+    /// # Errors
+    /// As [`Leader::ended`].
+    pub async fn end(&mut self, grace: Duration) -> io::Result<Exit> {
+        self.terminate();
+        if let Ok(exit) = tokio::time::timeout(grace, self.ended()).await {
+            return exit;
+        }
+        self.kill();
+        self.ended().await
     }
 
     /// Asks the whole group to end.

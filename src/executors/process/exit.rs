@@ -27,7 +27,7 @@ impl Exit {
         Exit::Code(status.exit_status().unwrap_or_default())
     }
 
-    /// `exited with code 3`, or `killed by signal 11 (SIGSEGV)` and what is known of the reason.
+    /// `exited with code 3`, or `was killed by signal 11 (SIGSEGV)` and what is known of the reason.
     #[must_use]
     pub fn describe(&self, memory: Option<u64>, cpu: Option<Duration>) -> String {
         let (number, out_of_memory) = match *self {
@@ -46,6 +46,6 @@ impl Exit {
             }
             _ => String::new(),
         };
-        format!("killed by signal {number}{name}{reason}")
+        format!("was killed by signal {number}{name}{reason}")
     }
 }

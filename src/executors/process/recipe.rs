@@ -1,8 +1,13 @@
 //! What to start: a program, its arguments, its surroundings and its limits.
 
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use nix::errno::Errno;
+
+use crate::outcome::{Class, Failure};
 
 /// A process to start. Nothing of the worker reaches it but what stands here.
 #[derive(Clone, Debug)]
@@ -15,6 +20,22 @@ pub struct Recipe {
     pub memory: Option<u64>,
     /// Processor time.
     pub cpu: Option<Duration>,
+}
+
+impl Recipe {
+    /// What a start that failed means for the job that wanted it.
+    #[must_use]
+    pub fn not_started(&self, error: &io::Error) -> Failure {
+        let class = match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Class::Misconfigured,
+            _ if error.raw_os_error() == Some(Errno::ENOEXEC as i32) => Class::Misconfigured,
+            // a zero byte in a key, or a key too long for a variable: no other worker can do better
+            io::ErrorKind::InvalidInput | io::ErrorKind::ArgumentListTooLong => Class::Rejected,
+            _ => Class::Unavailable,
+        };
+        let (program, directory) = (self.program.display(), self.directory.display());
+        Failure::new(class, format!("{program} could not be started in {directory}: {error}"))
+    }
 }
 
 /// Where a program lies: with a slash relative to `base`, without one on the worker's `PATH`.

@@ -1,7 +1,3 @@
-use std::time::Duration;
-
-use tokio::io::AsyncReadExt;
-
 use super::*;
 
 fn recipe(script: &str) -> Recipe {
@@ -19,14 +15,13 @@ fn empty() -> OwnedFd {
     std::fs::File::open("/dev/null").unwrap().into()
 }
 
-async fn line(from: &mut pipe::Receiver) -> String {
-    let mut text = String::new();
-    while !text.ends_with('\n') {
-        let mut byte = [0];
-        assert_eq!(from.read(&mut byte).await.unwrap(), 1, "the process closed its output after {text:?}");
-        text.push(char::from(byte[0]));
+async fn line(from: &mut Stream) -> String {
+    let mut text = Vec::new();
+    while !text.ends_with(b"\n") {
+        assert!(from.is_open(), "the process closed its output");
+        from.read(&mut text).await;
     }
-    text.trim_end().to_owned()
+    String::from_utf8(text).unwrap().trim_end().to_owned()
 }
 
 fn alive(pid: &str) -> bool {
@@ -49,8 +44,8 @@ async fn the_exit_of_a_process_is_told_by_code_and_by_signal() {
     for (script, said) in [
         ("exit 0", "exited with code 0"),
         ("exit 75", "exited with code 75"),
-        ("kill -SEGV $$", "killed by signal 11 (SIGSEGV)"),
-        ("kill -9 $$", "killed by signal 9 (SIGKILL)"),
+        ("kill -SEGV $$", "was killed by signal 11 (SIGSEGV)"),
+        ("kill -9 $$", "was killed by signal 9 (SIGKILL)"),
     ] {
         let mut started = start(&recipe(script), empty()).await.unwrap();
         assert_eq!(started.leader.ended().await.unwrap().describe(None, None), said);
@@ -68,8 +63,11 @@ async fn a_program_that_cannot_be_run_is_an_error_of_the_start() {
 #[tokio::test]
 async fn a_process_leads_a_session_and_sees_only_what_it_was_given() {
     let mut started = start(&recipe("echo $(cut -d' ' -f5,6 /proc/$$/stat) $$; env; ls /proc/$$/fd"), empty()).await.unwrap();
-    let mut text = String::new();
-    started.stdout.read_to_string(&mut text).await.unwrap();
+    let mut text = Vec::new();
+    while started.stdout.is_open() {
+        started.stdout.read(&mut text).await;
+    }
+    let text = String::from_utf8(text).unwrap();
     let id = started.leader.id();
     assert!(text.starts_with(&format!("{id} {id} {id}\n")), "{text}");
     let names: Vec<_> = text.lines().skip(1).collect();
@@ -120,5 +118,5 @@ async fn processor_time_over_the_limit_is_named() {
     let busy = Recipe { cpu: Some(Duration::from_secs(1)), ..recipe("while :; do :; done") };
     let exit = start(&busy, empty()).await.unwrap().leader.ended().await.unwrap();
     let said = exit.describe(None, busy.cpu);
-    assert_eq!(said, "killed by signal 24 (SIGXCPU); it used up its processor time of 1s (cpu)");
+    assert_eq!(said, "was killed by signal 24 (SIGXCPU); it used up its processor time of 1s (cpu)");
 }

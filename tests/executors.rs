@@ -1,0 +1,72 @@
+//! The conformance suite of executors: one list of cases, run over every kind with real processes.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop")]
+
+#[path = "executors/cases.rs"]
+mod cases;
+#[path = "executors/kinds.rs"]
+mod kinds;
+#[path = "executors/protocol.rs"]
+mod protocol;
+#[path = "executors/staying.rs"]
+mod staying;
+
+macro_rules! over {
+    ($kind:ident: $($module:ident::$case:ident)*) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $case() {
+            super::$module::$case(super::kinds::Kind::$kind).await;
+        })*
+    };
+}
+
+macro_rules! every_kind {
+    ($($name:ident: $kind:ident),*) => {
+        $(mod $name {
+            over!($kind:
+                cases::json_goes_in_and_comes_out_as_it_was
+                cases::bytes_come_out_as_they_were
+                cases::a_payload_of_a_mebibyte_passes_both_ways
+                cases::a_failure_keeps_its_class_and_its_message
+                cases::the_wish_when_to_retry_is_kept
+                cases::log_lines_belong_to_the_job
+                cases::printing_harms_nothing
+                cases::a_timeout_ends_the_whole_family
+                cases::a_cancelled_job_is_interrupted_with_its_whole_family
+                cases::a_dropped_run_is_ended_with_its_whole_family
+                cases::a_crash_names_its_signal
+                cases::memory_over_the_limit_is_a_crash_that_says_so
+                cases::processor_time_over_the_limit_is_a_crash_that_says_so
+                cases::a_daemon_does_not_outlive_what_started_it
+                cases::a_background_process_does_not_outlive_what_started_it
+                cases::the_workers_environment_is_not_seen
+                cases::it_runs_in_the_folder_of_the_config
+                cases::an_output_over_the_limit_is_rejected_and_the_next_job_runs
+                cases::a_deadline_that_passes_in_the_queue_expires_the_job
+                cases::stop_waits_for_running_jobs_and_then_interrupts_them
+                cases::no_more_jobs_run_than_there_are_places
+            );
+        })*
+    };
+}
+
+macro_rules! kinds_that_stay {
+    ($($name:ident: $kind:ident),*) => {
+        $(mod $name {
+            over!($kind:
+                staying::warm_starts_every_process
+                staying::a_process_is_used_again
+                staying::a_process_is_replaced_after_its_share_of_jobs
+                staying::a_process_that_has_grown_is_replaced
+                staying::a_dead_process_is_replaced
+                staying::jobs_in_a_host_that_crashes_are_not_charged_alone
+                staying::a_neighbour_is_interrupted_when_the_host_is_killed
+                staying::a_suspect_has_a_host_of_its_own
+                staying::the_clock_of_a_job_starts_when_the_one_before_it_has_ended
+                staying::stop_lets_the_process_end_by_itself
+            );
+        })*
+    };
+}
+
+every_kind!(a_program_per_job: EachJob, a_program_that_stays: Stays);
+kinds_that_stay!(staying_program: Stays);
