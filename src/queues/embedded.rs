@@ -3,6 +3,8 @@
 //! One thread writes and commits for everybody at once (`writer.rs`); the next jobs and all leases are in memory
 //! (`ready.rs`, `lease.rs`); readers page beside it. Start at `store.rs`; the tables are in `schema.rs`.
 
+mod admin;
+mod audit;
 pub mod config;
 mod endings;
 mod file;
@@ -24,6 +26,7 @@ mod waiting;
 mod watch;
 mod writer;
 
+pub use audit::{Audit, AuditLine, audit};
 pub use config::EmbeddedConfig;
 pub use file::{OpenError, socket_path};
 pub use store::{NewJob, Store, StoreOptions, Submitted};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::place::QueueNumber;
+use super::place::{EndKind, QueueNumber};
 use super::waiting::Waiting;
 use crate::ports::{End, Ending};
 
@@ -17,6 +17,7 @@ pub(super) const FULL_BLOCK: usize = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Kept {
     pub number: i64,
+    pub kind: EndKind,
     pub home: QueueNumber,
     pub priority: u8,
     /// Milliseconds since 1970, as are all times here.
@@ -28,8 +29,8 @@ pub(super) struct Kept {
     pub event: Option<Bytes>,
 }
 
-/// The numbers that lead an entry: its length, number, home, priority, submitted, at.
-const LEAD: usize = 4 + 8 + 2 + 1 + 8 + 8;
+/// The numbers that lead an entry: its length, number, kind, home, priority, submitted, at.
+const LEAD: usize = 4 + 8 + 1 + 2 + 1 + 8 + 8;
 
 /// Appends the ending of a job to a block.
 pub(super) fn append(block: &mut Vec<u8>, number: i64, job: &Waiting, ending: &Ending) {
@@ -41,6 +42,7 @@ pub(super) fn append(block: &mut Vec<u8>, number: i64, job: &Waiting, ending: &E
     let start = block.len();
     block.extend_from_slice(&[0; 4]);
     block.extend_from_slice(&number.to_le_bytes());
+    block.push(EndKind::of(&ending.end) as u8);
     block.extend_from_slice(&job.home.to_le_bytes());
     block.push(job.priority);
     block.extend_from_slice(&job.submitted.to_le_bytes());
@@ -78,10 +80,11 @@ fn read(entry: &Bytes) -> Option<Kept> {
     };
     Some(Kept {
         number: number(4)?,
-        home: u16::from_le_bytes([*entry.get(12)?, *entry.get(13)?]),
-        priority: *entry.get(14)?,
-        submitted: number(15)?,
-        at: number(23)?,
+        kind: EndKind::from_number(i64::from(*entry.get(12)?)),
+        home: u16::from_le_bytes([*entry.get(13)?, *entry.get(14)?]),
+        priority: *entry.get(15)?,
+        submitted: number(16)?,
+        at: number(24)?,
         id: text()?,
         note: text()?,
         event: Some(rest).filter(|event| !event.is_empty()),
@@ -114,7 +117,7 @@ mod tests {
         let read: Vec<Kept> = entries(&block).collect();
         assert_eq!(read.len(), 2);
         assert_eq!((read[0].number, &*read[0].id, read[0].event.as_deref()), (1, "order-1", Some(&b"{}"[..])));
-        assert_eq!((read[1].home, read[1].priority, &*read[1].note), (7, 9, "ann"));
+        assert_eq!((read[1].kind, read[1].home, read[1].priority, &*read[1].note), (EndKind::Discarded, 7, 9, "ann"));
         assert_eq!((read[1].submitted, read[1].at), (5, 1_790_000_000_123));
         assert_eq!(entries(&block.slice(..block.len() - 1)).count(), 1);
     }

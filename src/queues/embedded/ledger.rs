@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use rusqlite::{Connection, Statement, params};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
 use super::place::{EndKind, Lane, QueueNumber};
 
@@ -47,7 +48,7 @@ impl Line {
         (Line::Evicted, "evicted"),
     ];
 
-    fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         Self::ALL[self as usize].1
     }
 
@@ -92,7 +93,17 @@ impl Tally {
     }
 }
 
-type Lines = HashMap<(QueueNumber, Line), Tally>;
+/// What [`digest`] starts from for the jobs of one queue.
+pub(super) fn seed(queue: &str) -> u64 {
+    xxh3_64(queue.as_bytes())
+}
+
+/// What one job adds to the sums: a multiset of ids is known by the sum of their digests.
+pub(super) fn digest(seed: u64, id: &str) -> u128 {
+    xxh3_128_with_seed(id.as_bytes(), seed)
+}
+
+pub(super) type Lines = HashMap<(QueueNumber, Line), Tally>;
 
 /// The committed lines, and what the transaction at hand adds to them.
 #[derive(Default)]

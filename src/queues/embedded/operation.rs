@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::lease::Token;
-use super::place::Place;
+use super::place::{Place, QueueNumber};
 use super::ready::Withdrawn;
 use super::ready_queue::ReadyQueue;
 use super::store::{Shared, Submitted};
@@ -48,6 +48,12 @@ pub(super) enum Operation {
         reply: Reply<()>,
     },
     Act(Box<Act>),
+    /// Changes a setting of the writer's connection, such as to make the disk full.
+    #[cfg(test)]
+    Pragma {
+        sql: &'static str,
+        reply: Reply<()>,
+    },
 }
 
 /// A message on its way into a queue.
@@ -96,6 +102,8 @@ pub(super) struct Act {
     pub id: Arc<str>,
     pub action: Action,
     pub acted: Acted,
+    /// The queue the job was submitted to.
+    pub home: QueueNumber,
     /// What was held back from the source while the action is under way.
     pub withdrawn: Option<(Arc<ReadyQueue>, Place, Withdrawn)>,
     /// Where the job stands now, if it still does.
@@ -117,10 +125,31 @@ impl Arrival {
     }
 }
 
+impl Act {
+    pub fn new(queue: Arc<ReadyQueue>, id: &str, action: Action, reply: Reply<Acted>) -> Self {
+        let (acted, moved) = (Acted::NotFound, Place::NONE);
+        Act { queue, id: id.into(), action, acted, home: 0, withdrawn: None, moved, reply }
+    }
+
+    /// Puts what was held back from the source where it was.
+    pub fn undo(&mut self) {
+        if let Some((queue, place, withdrawn)) = self.withdrawn.take() {
+            queue.undo(place, withdrawn);
+        }
+    }
+}
+
 impl Operation {
     /// Whether it can only free space.
     pub fn settles(&self) -> bool {
         matches!(self, Operation::Settle(_))
+    }
+
+    /// Its commit has failed.
+    pub fn undo(&mut self) {
+        if let Operation::Act(act) = self {
+            act.undo();
+        }
     }
 
     /// Answers that it did not happen. The lease of a settlement is its holder's again; where the holder has gone
@@ -137,6 +166,8 @@ impl Operation {
                 }
             }
             Operation::Act(act) => drop(act.reply.send(Err(error))),
+            #[cfg(test)]
+            Operation::Pragma { reply, .. } => drop(reply.send(Err(error))),
         }
     }
 }

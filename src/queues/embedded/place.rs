@@ -1,6 +1,7 @@
 //! Where a job stands, in one integer: the primary key that makes the next job to run the first row of a range.
 
 use crate::job::DEFAULT_PRIORITY;
+use crate::ports::End;
 
 /// Of a queue in its file.
 pub(super) type QueueNumber = u16;
@@ -50,6 +51,10 @@ impl Place {
         Lane(((self.0 >> SEQUENCE_BITS) & ((1 << LANE_BITS) - 1)) as u8)
     }
 
+    pub fn sequence(self) -> i64 {
+        self.0 & ((1 << SEQUENCE_BITS) - 1)
+    }
+
     /// The first and the last place of a lane.
     pub fn lane_bounds(queue: QueueNumber, lane: Lane) -> (Place, Place) {
         (Place::new(queue, lane, 0), Place::new(queue, lane, (1 << SEQUENCE_BITS) - 1))
@@ -64,6 +69,27 @@ pub(super) enum EndKind {
     Moved = 3,
     /// Dead, and its dead letter is kept by another system.
     DeadElsewhere = 4,
+}
+
+impl EndKind {
+    pub fn of(end: &End) -> Self {
+        match end {
+            End::Completed => EndKind::Completed,
+            End::DeadLettered(_) => EndKind::DeadElsewhere,
+            End::Discarded { .. } => EndKind::Discarded,
+            End::Moved => EndKind::Moved,
+        }
+    }
+
+    /// The kind of a number that was written as one.
+    pub fn from_number(number: i64) -> Self {
+        match number {
+            1 => EndKind::Completed,
+            2 => EndKind::Discarded,
+            3 => EndKind::Moved,
+            _ => EndKind::DeadElsewhere,
+        }
+    }
 }
 
 /// What the table `ids` says of a job: where it stands, or how and as which one it ended. Both spellings take eight
@@ -88,13 +114,7 @@ impl Standing {
         if column >= 0 {
             return Standing::At(Place(column));
         }
-        let kind = match -column >> END_BITS {
-            1 => EndKind::Completed,
-            2 => EndKind::Discarded,
-            3 => EndKind::Moved,
-            _ => EndKind::DeadElsewhere,
-        };
-        Standing::Ended(kind, -column & ((1 << END_BITS) - 1))
+        Standing::Ended(EndKind::from_number(-column >> END_BITS), -column & ((1 << END_BITS) - 1))
     }
 }
 

@@ -221,9 +221,11 @@ impl Ready {
         }
     }
 
-    /// When the first of the jobs in memory was submitted.
-    pub fn oldest(&self) -> Option<i64> {
-        self.lanes.iter().filter_map(|lane| lane.window.front()).map(|job| job.submitted).min()
+    /// When the first job that waits was submitted, `None` in it when there is none; `None` when the file must be asked.
+    pub fn oldest(&self) -> Option<Option<i64>> {
+        let oldest = self.lanes.iter().filter_map(|lane| lane.window.front()).map(|job| job.submitted).min();
+        let known = self.open && self.lanes.iter().all(|lane| !lane.window.is_empty() || lane.loaded >= lane.tail);
+        known.then_some(oldest)
     }
 }
 

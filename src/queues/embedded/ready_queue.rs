@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use tokio::sync::Notify;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
+use super::ledger;
 use super::place::{Place, QueueNumber};
 use super::ready::{Ready, Withdrawn};
 use super::waiting::Waiting;
@@ -30,7 +30,7 @@ pub(super) struct ReadyQueue {
 impl ReadyQueue {
     fn new(name: Arc<str>) -> Self {
         ReadyQueue {
-            seed: xxh3_64(name.as_bytes()),
+            seed: ledger::seed(&name),
             name,
             number: OnceLock::new(),
             ready: Mutex::default(),
@@ -49,9 +49,9 @@ impl ReadyQueue {
         self.name.ends_with(DEAD_SUFFIX)
     }
 
-    /// What a job of this queue adds to the queue's ledger.
+    /// What a job of this queue adds to the sums of its ledger.
     pub fn digest(&self, id: &str) -> u128 {
-        xxh3_128_with_seed(id.as_bytes(), self.seed)
+        ledger::digest(self.seed, id)
     }
 
     pub fn ready(&self) -> MutexGuard<'_, Ready> {

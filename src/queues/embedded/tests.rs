@@ -1,8 +1,14 @@
 //! The store through its ports, on real files.
 
+mod acting;
+mod auditing;
 mod delivery;
+mod forgetting;
+mod listing;
+mod model;
 mod restart;
 mod settling;
+mod trouble;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,12 +18,14 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::{NewJob, OpenError, Store, StoreOptions, Submitted};
-use crate::job::{DEFAULT_PRIORITY, Message};
-use crate::ports::{Delivery, End, Ending, Room, Settled, Source};
+use crate::job::failure::Death;
+use crate::job::{DEFAULT_PRIORITY, FailureDocument, Life, Message};
+use crate::outcome::{Class, Reason};
+use crate::ports::{Delivery, End, Ending, Room, Settled, Source, Transfer};
 
 /// A store in a directory of its own.
 pub(super) struct Bench {
-    pub directory: tempfile::TempDir,
+    _directory: tempfile::TempDir,
     pub options: StoreOptions,
     pub store: Arc<Store>,
 }
@@ -33,7 +41,7 @@ impl Bench {
         let mut options = StoreOptions::from(&config);
         change(&mut options);
         let store = Store::open(options.clone()).unwrap();
-        Bench { directory, options, store }
+        Bench { _directory: directory, options, store }
     }
 
     /// Closes in order and opens again.
@@ -59,6 +67,45 @@ impl Bench {
 
     pub async fn source(&self, queue: &str) -> Box<dyn Source> {
         self.store.queue(queue, queue).source().await.unwrap()
+    }
+
+    /// Changes a setting of the writer's connection.
+    pub async fn pragma(&self, sql: &'static str) {
+        // one that forbids to write refuses itself
+        drop(self.store.shared.ask(|reply| super::operation::Operation::Pragma { sql, reply }).await);
+    }
+
+    /// Submits a job and has it die as `failed`, with this message.
+    pub async fn bury(&self, source: &mut Box<dyn Source>, id: &str, message: &str) {
+        self.submit("orders", id).await;
+        let delivery = take(source).await;
+        assert_eq!(id_of(&delivery), id);
+        let life = Life { attempt: 20, ..Life::default() };
+        let death = Death {
+            reason: Reason::Class(Class::Failed),
+            class: Class::Failed,
+            message,
+            log_tail: String::new(),
+            now: self.now(),
+        };
+        let document = FailureDocument::new(&id.into(), &life, death).to_json().into();
+        delivery.receipt.transfer(Transfer::Dead { life, document, event: None }).await.ok().unwrap();
+    }
+
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.options.clock.now()).unwrap()
+    }
+
+    /// Asserts that the books balance.
+    pub async fn balances(&self) {
+        let audit = self.store.audit().await.unwrap();
+        assert!(audit.ok, "{:#?}", audit);
+    }
+
+    /// Changes the file behind the store's back.
+    pub fn tamper(&self, sql: &str) {
+        let connection = rusqlite::Connection::open(&self.options.path).unwrap();
+        assert_eq!(connection.execute(sql, []).unwrap(), 1, "{sql}");
     }
 
     /// Moves the store's wall clock.

@@ -1,6 +1,6 @@
 //! The one thread that writes: it takes all operations that wait, commits them together, and answers them.
 
-mod act;
+pub(super) mod act;
 mod due;
 mod forget;
 mod put;
@@ -55,6 +55,8 @@ impl Writer<'_> {
             if self.shared.killed.load(Ordering::SeqCst) {
                 return;
             }
+            #[cfg(test)]
+            self.set_pragmas(&taken);
             self.now = self.shared.options.clock.now();
             if !taken.is_empty() || self.is_due() {
                 self.work(&mut taken);
@@ -65,6 +67,15 @@ impl Writer<'_> {
             }
         }
         self.finish();
+    }
+
+    #[cfg(test)]
+    fn set_pragmas(&self, taken: &[Operation]) {
+        for operation in taken {
+            if let Operation::Pragma { sql, .. } = operation {
+                self.connection.execute_batch(sql).expect("a pragma of a test");
+            }
+        }
     }
 
     /// How long there is nothing to do, unless somebody asks.
@@ -112,7 +123,7 @@ impl Writer<'_> {
         self.named.clear();
         self.became_due.clear();
         self.endings.clear();
-        operations.iter_mut().for_each(act::undo);
+        operations.iter_mut().for_each(Operation::undo);
         done
     }
 
@@ -166,6 +177,8 @@ impl Writer<'_> {
                 self.statements.pause.execute((*paused, number)).map(|_| ())
             }
             Operation::Act(act) => self.act(act),
+            #[cfg(test)]
+            Operation::Pragma { .. } => Ok(()),
         }
     }
 

@@ -1,11 +1,10 @@
 //! From delivery to the end: leases, fencing, retries, dead letters.
 
 use super::*;
+use crate::job::FAILURE_HEADER;
 use crate::job::decode::life_of;
 use crate::job::life::Parked;
-use crate::job::{FAILURE_HEADER, Life};
-use crate::outcome::Class;
-use crate::ports::{QueueError, Transfer};
+use crate::ports::QueueError;
 
 fn short_room() -> Room {
     Room { lease: Duration::from_millis(5), ..room(1) }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 
 use super::super::ledger::Line;
-use super::super::operation::{Act, Operation};
+use super::super::operation::Act;
 use super::super::place::{EndKind, Lane, Place, QueueNumber, Standing};
 use super::super::ready::Withdrawn;
 use super::super::ready_queue::{DEAD_SUFFIX, ReadyQueue};
@@ -29,12 +29,7 @@ struct Found {
 
 impl Found {
     fn state(&self) -> State {
-        match self.job.place.lane() {
-            _ if self.queue.is_dead() => State::Dead,
-            Lane::DELAYED => State::Delayed,
-            Lane::PARKED => State::Parked,
-            _ => State::Waiting,
-        }
+        standing_state(&self.queue, self.job.place.lane())
     }
 
     fn life(&self) -> Life {
@@ -42,21 +37,22 @@ impl Found {
     }
 }
 
-/// How a state is called once a job has ended.
-pub(in super::super) fn state_of(kind: EndKind) -> State {
+/// The state of a job that stands in a lane, unless it is leased.
+pub(in super::super) fn standing_state(queue: &ReadyQueue, lane: Lane) -> State {
+    match lane {
+        _ if queue.is_dead() => State::Dead,
+        Lane::DELAYED => State::Delayed,
+        Lane::PARKED => State::Parked,
+        _ => State::Waiting,
+    }
+}
+
+/// The state of a job that has ended.
+pub(in super::super) fn ended_state(kind: EndKind) -> State {
     match kind {
         EndKind::Completed => State::Completed,
         EndKind::Discarded => State::Discarded,
         EndKind::Moved | EndKind::DeadElsewhere => State::Moved,
-    }
-}
-
-/// Puts what an action has held back from the source where it was.
-pub(super) fn undo(operation: &mut Operation) {
-    if let Operation::Act(act) = operation
-        && let Some((queue, place, withdrawn)) = act.withdrawn.take()
-    {
-        queue.undo(place, withdrawn);
     }
 }
 
@@ -65,7 +61,7 @@ impl Writer<'_> {
         act.moved = Place::NONE;
         act.acted = match self.look_up(&act.queue, &act.id)? {
             None => Acted::NotFound,
-            Some(Standing::Ended(kind, _)) => Acted::NotNow(state_of(kind)),
+            Some(Standing::Ended(kind, _)) => Acted::NotNow(ended_state(kind)),
             Some(Standing::At(place)) => match self.found(place)? {
                 None => Acted::NotFound,
                 Some(found) => self.act_on(act, &found)?,
@@ -101,6 +97,7 @@ impl Writer<'_> {
     }
 
     fn act_on(&mut self, act: &mut Act, found: &Found) -> rusqlite::Result<Acted> {
+        act.home = found.job.home;
         let state = found.state();
         let fits = match act.action {
             Action::Cancel { .. } => state != State::Dead,
@@ -115,9 +112,7 @@ impl Writer<'_> {
             }
         }
         if !fits {
-            if let Some((queue, place, withdrawn)) = act.withdrawn.take() {
-                queue.undo(place, withdrawn);
-            }
+            act.undo();
             return Ok(Acted::NotNow(state));
         }
         if let Some(due) = found.due {
@@ -130,7 +125,7 @@ impl Writer<'_> {
             Action::Replay => match self.replay(found)? {
                 Ok(place) => act.moved = place,
                 Err(state) => {
-                    undo_withdrawal(act);
+                    act.undo();
                     return Ok(Acted::NotNow(state));
                 }
             },
@@ -250,14 +245,8 @@ impl Writer<'_> {
                 queue.ready().arrive_unread(act.moved);
                 queue.arrived.notify_one();
             }
-            self.shared.watchers.ended(act.queue.number().unwrap_or_default(), &act.id);
+            self.shared.watchers.ended(act.home, &act.id);
         }
         drop(act.reply.send(Ok(act.acted)));
-    }
-}
-
-fn undo_withdrawal(act: &mut Act) {
-    if let Some((queue, place, withdrawn)) = act.withdrawn.take() {
-        queue.undo(place, withdrawn);
     }
 }

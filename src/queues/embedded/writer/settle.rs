@@ -12,7 +12,7 @@ use super::super::operation::{Reply, Settle, Settlement};
 use super::super::place::{EndKind, Lane, Place, Standing};
 use super::super::waiting::Waiting;
 use super::Writer;
-use crate::ports::{End, Ending, QueueError, Settled};
+use crate::ports::{Ending, QueueError, Settled};
 
 /// The endings of the transaction at hand, on their way into one row.
 #[derive(Default)]
@@ -57,7 +57,7 @@ impl Writer<'_> {
         if self.statements.delete_job.execute([job.place.0])? == 0 {
             return Ok(false);
         }
-        let kind = kind_of(&ending.end);
+        let kind = EndKind::of(&ending.end);
         self.ends += 1;
         let standing = Standing::Ended(kind, self.ends).to_column();
         self.statements.stand.execute(params![standing, ending.at.as_millisecond(), &*job.id, job.home])?;
@@ -136,14 +136,5 @@ impl Writer<'_> {
         let job = Arc::new(job.with_life(job.place, life));
         let held = self.shared.leases().rewrite(token, job);
         drop(reply.send(if held { Ok(()) } else { Err(QueueError::LeaseLost) }));
-    }
-}
-
-fn kind_of(end: &End) -> EndKind {
-    match end {
-        End::Completed => EndKind::Completed,
-        End::DeadLettered(_) => EndKind::DeadElsewhere,
-        End::Discarded { .. } => EndKind::Discarded,
-        End::Moved => EndKind::Moved,
     }
 }
