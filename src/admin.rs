@@ -3,10 +3,10 @@
 
 mod access;
 pub mod bulk;
-mod dead_letters;
+pub mod dead_letters;
 pub mod desk;
-mod intake;
-mod jobs;
+pub mod intake;
+pub mod jobs;
 mod queues;
 mod refusal;
 mod request;

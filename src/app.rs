@@ -29,6 +29,9 @@ const UPKEEP: Duration = Duration::from_secs(1);
 pub enum StartError {
     #[error("queues.{name}: {why}")]
     Queue { name: String, why: String },
+    /// Another process has its file open.
+    #[error("queues.{name}: {why}")]
+    Owned { name: String, why: String },
     #[error("executors.{name}: {why}")]
     Executor { name: String, why: String },
     #[error("{0}")]
@@ -99,14 +102,14 @@ async fn listen(config: &Config, loaded: &Loaded, desk: &Arc<Desk>, systems: &Sy
     let mut listeners = JoinSet::new();
     for path in systems.sockets() {
         let socket = admin::bind_socket(&path).map_err(|error| StartError::Other(error.to_string()))?;
-        listeners.spawn(admin::serve_socket(socket, admin::router(desk.clone(), Access::Socket), closing.clone()));
+        listeners.spawn(admin::serve_socket(socket, admin::router(desk.clone(), Access::Trusted), closing.clone()));
     }
     if let Some(address) = config.api.listen {
         let token = config.api.token.as_ref().map(|secret| secret.read(&loaded.source.base)).transpose();
         let token = token.map_err(|why| StartError::Other(format!("api.token: {why}")))?;
         let access = token.map_or(Access::Loopback, |token| Access::token(&token));
         let bound = admin::bind_tcp(address.0, &access).await;
-        let listener = bound.map_err(|error| StartError::Other(format!("api.listen: {error}")))?;
+        let listener = bound.map_err(|error| StartError::Other(error.to_string()))?;
         listeners.spawn(admin::serve_tcp(listener, admin::router(desk.clone(), access), closing.clone()));
     }
     Ok(listeners)

@@ -44,8 +44,7 @@ impl Systems {
             let opened = match &queue.kind {
                 QueueKind::Memory(_) => Opened { queue: Arc::new(memory.queue(name)), decoding, place: None },
                 QueueKind::Embedded(embedded) => {
-                    let why = |error: embedded::OpenError| StartError::Queue { name: name.clone(), why: error.to_string() };
-                    let index = systems.store(embedded, base).map_err(why)?;
+                    let index = systems.store(embedded, base).map_err(|error| refused(name, &error))?;
                     let inner = embedded.queue.clone().unwrap_or_else(|| name.clone());
                     let queue = systems.stores[index].1.queue(name, &inner);
                     Opened { queue, decoding, place: Some((index, inner)) }
@@ -111,6 +110,14 @@ impl Systems {
         for (_, store) in self.stores {
             store.close().await;
         }
+    }
+}
+
+fn refused(name: &str, error: &embedded::OpenError) -> StartError {
+    let (name, why) = (name.to_owned(), error.to_string());
+    match error {
+        embedded::OpenError::Owned { .. } => StartError::Owned { name, why },
+        _ => StartError::Queue { name, why },
     }
 }
 
