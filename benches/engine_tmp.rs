@@ -1,4 +1,5 @@
 //! Temporary.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a bench fails by panicking")]
 #[path = "embedded/engine.rs"]
 mod engine;
 #[global_allocator]

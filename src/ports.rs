@@ -221,7 +221,7 @@ pub struct NewJob {
     pub priority: u8,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submitted {
     pub id: Arc<str>,
     /// The id was known: nothing was added.

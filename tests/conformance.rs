@@ -1,4 +1,5 @@
 //! One suite over every queue kind, against the real thing: a promise tested in one kind's own test alone is no promise.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "conformance/cases.rs"]
 mod cases;

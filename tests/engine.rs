@@ -1,4 +1,5 @@
 //! The path of one job on queues in memory: with the paused clock, and under seeded faults.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "engine/faults.rs"]
 mod faults;

@@ -1,4 +1,5 @@
 //! The rules of style that a machine can keep: sizes, directions, names, and what never stands in the sources.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::fs;

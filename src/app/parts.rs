@@ -68,7 +68,7 @@ impl Bench<'_> {
             name: name.into(),
             shared,
             feeds: pool.from.iter().map(|queue| self.feed(queue, &metrics)).collect::<Result<_, _>>()?,
-            routes: self.routes(name, &metrics)?,
+            routes: self.routes(name, pool, &metrics)?,
             results: self.exit(pool.results.as_deref(), &metrics)?,
             dead_letters: self.exit(pool.dead_letters.as_deref(), &metrics)?,
             slots: Slots::new(pool.slots),
@@ -96,23 +96,23 @@ impl Bench<'_> {
         queue.map(build).transpose()
     }
 
-    fn routes(&self, pool: &str, metrics: &PoolMetrics) -> Result<Routes, StartError> {
+    fn routes(&self, name: &str, pool: &config::Pool, metrics: &PoolMetrics) -> Result<Routes, StartError> {
         let table = self.config.route_table().map_err(|_| StartError::Other("two routes take the same jobs".into()))?;
-        let routes = self.config.routes.iter().map(|route| self.route(pool, route, metrics).map(Arc::new));
+        let routes = self.config.routes.iter().map(|route| self.route(name, pool, route, metrics).map(Arc::new));
         Ok(Routes::new(table, routes.collect::<Result<_, _>>()?))
     }
 
-    fn route(&self, pool: &str, route: &config::Route, metrics: &PoolMetrics) -> Result<Route, StartError> {
+    fn route(&self, name: &str, pool: &config::Pool, route: &config::Route, metrics: &PoolMetrics) -> Result<Route, StartError> {
         let executor = self.executors.get(&route.run);
         let missing = || StartError::Executor { name: route.run.clone(), why: format!("missing, but {:?} runs on it", route.kind) };
         Ok(Route {
             name: route.name().into(),
             executor: executor.cloned().ok_or_else(missing)?,
             executor_name: route.run.as_str().into(),
-            policy: route.policy(),
+            policy: route.policy(pool),
             results: self.exit(route.results.as_deref(), metrics)?,
             dead_letters: self.exit(route.dead_letters.as_deref(), metrics)?,
-            metrics: self.telemetry.route(pool, &route.name(), &route.run),
+            metrics: self.telemetry.route(name, &route.name(), &route.run),
         })
     }
 }

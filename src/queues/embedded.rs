@@ -29,7 +29,7 @@ mod writer;
 pub use audit::{Audit, AuditLine, audit};
 pub use config::EmbeddedConfig;
 pub use file::{OpenError, socket_path};
-pub use store::{NewJob, Store, StoreOptions, Submitted};
+pub use store::{Store, StoreOptions};
 
 #[cfg(test)]
 mod tests;

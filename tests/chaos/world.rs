@@ -1,14 +1,16 @@
 //! One data directory, its producer, its workers, and the accounts at the end.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use windlass::job::{FailureDocument, Life};
+use windlass::job::FailureDocument;
 use windlass::ports::{Admin as _, Cursor, Entry, Filter, Room, State};
+use windlass::queues::embedded::config::EmbeddedConfig;
 use windlass::queues::embedded::{Store, StoreOptions, socket_path};
 
 use crate::fleet::{Death, Worker, pause, request};
@@ -216,7 +218,7 @@ impl World {
     /// Nothing confirmed is lost, nobody is dead-lettered, duplicates are bounded, the audit balances.
     pub fn settle_accounts(&self, kills: usize) {
         let (confirmed, completed, runs) = (self.confirmed.ids(), self.completed(), Runs(self.directory.join("ledger")).read());
-        let lost: Vec<&String> = confirmed.iter().filter(|id| !completed.contains(*id)).collect();
+        let lost: Vec<&String> = confirmed.iter().filter(|id| !completed.contains_key(*id)).collect();
         assert!(lost.is_empty(), "{} confirmed jobs have no result: {:?}", lost.len(), &lost[..lost.len().min(5)]);
         let unrun: Vec<&String> = confirmed.iter().filter(|id| runs.get(*id).is_none_or(|counts| counts.ends == 0)).collect();
         assert!(unrun.is_empty(), "results without a run: {unrun:?}");
@@ -232,29 +234,30 @@ impl World {
         );
     }
 
-    fn store<T>(&self, look: impl AsyncFnOnce(&Store) -> T) -> T {
+    fn store<T>(&self, look: impl AsyncFnOnce(&Arc<Store>) -> T) -> T {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {
-            let store = Store::open(StoreOptions::at(self.database())).unwrap();
+            let config = EmbeddedConfig { path: self.database(), ..EmbeddedConfig::default() };
+            let store = Store::open(StoreOptions::from(&config)).unwrap();
             let seen = look(&store).await;
             store.close().await;
             seen
         })
     }
 
-    /// The ids of jobs whose result was published; each exactly once.
-    pub fn completed(&self) -> HashSet<String> {
+    /// The ids of jobs whose result was published, with the number of the run that did it; each exactly once.
+    pub fn completed(&self) -> HashMap<String, u64> {
         self.store(async |store| {
             let mut source = store_source(store).await;
             let room = Room { jobs: 1000, bytes: 64 << 20, lease: Duration::from_secs(600) };
-            let (mut ids, mut held) = (HashSet::new(), Vec::new());
+            let (mut ids, mut held) = (HashMap::new(), Vec::new());
             while let Ok(deliveries) = tokio::time::timeout(Duration::from_secs(1), source.next(room)).await {
                 for delivery in deliveries.unwrap() {
                     let event: serde_json::Value = serde_json::from_slice(&delivery.message.body).unwrap();
                     if event["type"] == "windlass.job.completed" {
                         let id = event["subject"].as_str().unwrap().to_owned();
                         assert_eq!(event["id"], format!("{id}:0:completed"));
-                        assert!(ids.insert(id), "published twice: {event}");
+                        assert!(ids.insert(id, event["attempt"].as_u64().unwrap()).is_none(), "published twice: {event}");
                     }
                     held.push(delivery);
                 }
@@ -266,10 +269,6 @@ impl World {
     pub fn dead_letters(&self) -> Vec<(String, FailureDocument)> {
         let dead = self.browse(State::Dead);
         dead.into_iter().map(|entry| (entry.id.to_string(), entry.failure.unwrap())).collect()
-    }
-
-    pub fn completed_lives(&self) -> Vec<Life> {
-        self.browse(State::Completed).into_iter().map(|entry| entry.life).collect()
     }
 
     fn browse(&self, state: State) -> Vec<Entry> {
@@ -288,6 +287,6 @@ impl World {
     }
 }
 
-async fn store_source(store: &Store) -> Box<dyn windlass::ports::Source> {
+async fn store_source(store: &Arc<Store>) -> Box<dyn windlass::ports::Source> {
     store.queue("results", "results").source().await.unwrap()
 }

@@ -1,5 +1,5 @@
 //! A pool on queues in memory with an executor that is a closure: the engine without the world.
-#![allow(dead_code, reason = "each test crate uses its part")]
+#![expect(dead_code, reason = "each test crate uses its part")]
 
 use std::sync::Arc;
 use std::time::Duration;

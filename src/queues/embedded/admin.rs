@@ -13,14 +13,28 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::ledger::{self, Line, Lines};
-use super::operation::{Act, Operation};
+use super::operation::{Act, Arrival, Operation};
 use super::place::{Lane, Place, QueueNumber};
 use super::ready_queue::ReadyQueue;
-use super::store::{Shared, Store, unavailable};
-use crate::ports::{Acted, Action, Admin, Cursor, Entry, Filter, Page, QueueError, QueueStats, State};
+use super::store::{Shared, Store, check, unavailable};
+use crate::ports::{Acted, Action, Admin, Cursor, Entry, Filter, NewJob, Page, QueueError, QueueStats, State, Submitted};
 
 #[async_trait]
 impl Admin for Store {
+    /// All in one commit.
+    async fn submit(&self, queue: &str, jobs: Vec<NewJob>) -> Result<Vec<Submitted>, QueueError> {
+        for job in &jobs {
+            check(&job.id, &job.message)?;
+        }
+        let queue = self.shared.registry.named(queue);
+        let arrive = |job: NewJob| {
+            let due = job.due.map(Timestamp::as_millisecond);
+            Arrival::new(&queue, job.id, job.message, due, job.priority)
+        };
+        let arrivals = jobs.into_iter().map(arrive).collect();
+        self.shared.ask(|reply| Operation::Submit { queue: queue.clone(), arrivals, reply }).await
+    }
+
     async fn stats(&self) -> Result<Vec<QueueStats>, QueueError> {
         self.shared.read(Shared::stats).await
     }

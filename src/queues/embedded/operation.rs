@@ -9,10 +9,10 @@ use super::lease::Token;
 use super::place::{Place, QueueNumber};
 use super::ready::Withdrawn;
 use super::ready_queue::ReadyQueue;
-use super::store::{Shared, Submitted};
+use super::store::Shared;
 use super::waiting::{Parts, Waiting};
 use crate::job::{FAILURE_HEADER, JOB_HEADER, Message};
-use crate::ports::{Acted, Action, Ending, QueueError, Settled};
+use crate::ports::{Acted, Action, Ending, QueueError, Settled, Submitted};
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, QueueError>>;
 

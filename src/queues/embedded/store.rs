@@ -72,25 +72,6 @@ impl From<&EmbeddedConfig> for StoreOptions {
     }
 }
 
-/// A job to submit.
-#[derive(Clone, Debug)]
-pub struct NewJob {
-    /// A known id changes nothing: the job that has it is the answer.
-    pub id: Arc<str>,
-    pub message: Message,
-    pub due: Option<Timestamp>,
-    /// 0 to 9, 9 first.
-    pub priority: u8,
-}
-
-/// What became of a submitted job.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Submitted {
-    pub id: Arc<str>,
-    /// The id was known: nothing has changed.
-    pub existing: bool,
-}
-
 /// The embedded queue's file, owned by this process until it is closed.
 pub struct Store {
     pub(super) shared: Arc<Shared>,
@@ -134,23 +115,6 @@ impl Store {
     #[must_use]
     pub fn queue(self: &Arc<Self>, block: &str, queue: &str) -> Arc<dyn Queue> {
         Arc::new(EmbeddedQueue::new(self.clone(), block, queue))
-    }
-
-    /// Submits jobs to a queue, all in one commit. Known ids change nothing.
-    ///
-    /// # Errors
-    /// When the disk does not take them; none of them is submitted then.
-    pub async fn submit(&self, queue: &str, jobs: Vec<NewJob>) -> Result<Vec<Submitted>, QueueError> {
-        for job in &jobs {
-            check(&job.id, &job.message)?;
-        }
-        let queue = self.shared.registry.named(queue);
-        let arrive = |job: NewJob| {
-            let due = job.due.map(Timestamp::as_millisecond);
-            Arrival::new(&queue, job.id, job.message, due, job.priority)
-        };
-        let arrivals = jobs.into_iter().map(arrive).collect();
-        self.shared.ask(|reply| Operation::Submit { queue: queue.clone(), arrivals, reply }).await
     }
 
     /// Ends in order: what was asked for is committed, the log is folded into the file, the file is given up. Leases
@@ -260,7 +224,7 @@ pub(super) fn unavailable(path: &Path, error: &rusqlite::Error) -> QueueError {
     QueueError::Unavailable(format!("the store {} failed: {error}; {advice}", path.display()))
 }
 
-fn check(id: &str, message: &Message) -> Result<(), QueueError> {
+pub(super) fn check(id: &str, message: &Message) -> Result<(), QueueError> {
     match id.len() {
         1..=LONGEST_ID => {}
         length => return Err(QueueError::Refused(format!("id: {length} bytes long; 1 to {LONGEST_ID} are kept"))),

@@ -17,10 +17,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::{NewJob, OpenError, Store, StoreOptions, Submitted};
+use super::{OpenError, Store, StoreOptions};
 use crate::job::failure::Death;
 use crate::job::{DEFAULT_PRIORITY, FailureDocument, Life, Message};
 use crate::outcome::{Class, Reason};
+use crate::ports::{Admin as _, NewJob, Submitted};
 use crate::ports::{Delivery, End, Ending, Room, Settled, Source, Transfer};
 
 /// A store in a directory of its own.

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::*;
 use crate::clock::after;
 use crate::job::{Header, JOB_HEADER};
+use crate::ports::Admin as _;
 use crate::ports::Outgoing;
 
 #[tokio::test]

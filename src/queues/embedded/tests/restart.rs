@@ -1,6 +1,7 @@
 //! What an owner finds that another one left: in order, by a kill, or while it is still there.
 
 use super::*;
+use crate::ports::Admin as _;
 
 #[tokio::test]
 async fn what_was_waiting_or_leased_is_there_after_a_kill() {

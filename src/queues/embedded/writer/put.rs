@@ -8,9 +8,10 @@ use super::super::ledger::Line;
 use super::super::operation::{Arrival, Operation};
 use super::super::place::{Lane, Place, QueueNumber, Standing};
 use super::super::ready_queue::ReadyQueue;
-use super::super::store::Submitted;
+
 use super::super::waiting::Waiting;
 use super::Writer;
+use crate::ports::Submitted;
 use crate::stop_point;
 
 impl Writer<'_> {
