@@ -8,3 +8,5 @@ mod pipeline;
 mod support;
 #[path = "engine/suspicion.rs"]
 mod suspicion;
+#[path = "engine/world.rs"]
+mod world;

@@ -8,9 +8,11 @@ use windlass::queues::embedded::config::EmbeddedConfig;
 use windlass::queues::embedded::{Store, StoreOptions};
 use windlass::queues::memory::Memory;
 
+type Open = dyn Fn(&str) -> Arc<dyn Queue> + Send + Sync;
+
 /// One system of a kind, with nothing in it.
 pub struct Kind {
-    open: Box<dyn Fn(&str) -> Arc<dyn Queue> + Send + Sync>,
+    open: Box<Open>,
     _directory: Option<tempfile::TempDir>,
 }
 

@@ -15,7 +15,8 @@ use windlass::ports::{
 };
 use windlass::retry::{Backoff, Policy};
 
-use crate::support::{World, done, executor, route};
+use crate::support::{done, executor, route};
+use crate::world::World;
 
 const JOBS: usize = 60;
 

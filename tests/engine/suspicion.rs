@@ -12,25 +12,28 @@ use windlass::ports::{
 };
 use windlass::retry::Policy;
 
-use crate::support::{World, done, executor, route};
+use crate::support::{done, executor, route};
+use crate::world::World;
+
+type Marks = Arc<Mutex<Vec<Life>>>;
 
 /// A queue that says of every message with `suspect` in it that three workers died with it, and notes the marks; with
 /// `loses`, every lease is lost at its first renewal.
 struct Doubtful {
     queue: Arc<dyn Queue>,
-    marks: Arc<Mutex<Vec<Life>>>,
+    marks: Marks,
     loses: Arc<AtomicBool>,
 }
 
 struct DoubtfulSource {
     source: Box<dyn Source>,
-    marks: Arc<Mutex<Vec<Life>>>,
+    marks: Marks,
     loses: Arc<AtomicBool>,
 }
 
 struct DoubtfulReceipt {
     receipt: Box<dyn Receipt>,
-    marks: Arc<Mutex<Vec<Life>>>,
+    marks: Marks,
     loses: Arc<AtomicBool>,
 }
 
@@ -91,7 +94,7 @@ impl Receipt for DoubtfulReceipt {
     }
 }
 
-fn doubt(world: &mut World) -> (Arc<Mutex<Vec<Life>>>, Arc<AtomicBool>) {
+fn doubt(world: &mut World) -> (Marks, Arc<AtomicBool>) {
     let (marks, loses) = (Arc::default(), Arc::new(AtomicBool::new(false)));
     let queue = Doubtful { queue: world.from.remove(0), marks: Arc::clone(&marks), loses: loses.clone() };
     world.from = vec![Arc::new(queue)];
@@ -102,7 +105,7 @@ fn doubt(world: &mut World) -> (Arc<Mutex<Vec<Life>>>, Arc<AtomicBool>) {
 async fn a_suspect_runs_alone_after_a_durable_start_mark_and_innocents_beside_each_other() {
     let (running, most_beside) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (marks_at_start, beside_suspect) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let marks_seen: Arc<Mutex<Option<Arc<Mutex<Vec<Life>>>>>> = Arc::default();
+    let marks_seen: Arc<Mutex<Option<Marks>>> = Arc::default();
     let (now, most, at_start, beside, seen) =
         (running, most_beside.clone(), marks_at_start.clone(), beside_suspect.clone(), marks_seen.clone());
     let run = executor(move |job, context| {
