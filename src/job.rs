@@ -136,6 +136,27 @@ pub struct Job {
 }
 
 impl Job {
+    /// A stand-in for a message that cannot be decoded, so that its end has a name.
+    #[must_use]
+    pub fn unreadable(id: Arc<str>) -> Self {
+        Job {
+            id,
+            kind: "".into(),
+            version: None,
+            data: Data::Binary(Bytes::new()),
+            key: None,
+            tenant: "default".into(),
+            priority: DEFAULT_PRIORITY,
+            not_before: None,
+            deadline: None,
+            batch: None,
+            traceparent: None,
+            tracestate: None,
+            extensions: Vec::new(),
+            life: Life::default(),
+        }
+    }
+
     /// The number of the run that starts now: 1 for the first.
     #[must_use]
     pub fn run_number(&self) -> u32 {

@@ -1,6 +1,8 @@
 //! Windlass: an event-driven queue worker pool. ARCHITECTURE.md has the map; `engine/worker.rs` is the page to read first.
 
+pub mod admin;
 pub mod clock;
+pub mod config;
 pub mod engine;
 pub mod executors;
 pub mod job;
@@ -8,4 +10,8 @@ pub mod outcome;
 pub mod ports;
 pub mod queues;
 pub mod retry;
+pub mod routing;
+pub mod schema;
+pub mod stop_point;
+pub mod telemetry;
 pub mod units;

@@ -195,6 +195,9 @@ pub trait Executor: Send + Sync {
 /// What operators see and do on the queues of one system; the desk, the CLI and the API stand on it.
 #[async_trait]
 pub trait Admin: Send + Sync {
+    /// Puts jobs into a queue, all or none, durably where the queue is. An id that is known there already changes
+    /// nothing and answers the job that has it.
+    async fn submit(&self, queue: &str, jobs: Vec<NewJob>) -> Result<Vec<Submitted>, QueueError>;
     /// One line per queue that exists, dead letters included.
     async fn stats(&self) -> Result<Vec<QueueStats>, QueueError>;
     /// Jobs that match, oldest first, in short reads.
@@ -207,6 +210,22 @@ pub trait Admin: Send + Sync {
     async fn act(&self, queue: &str, id: &str, action: &Action) -> Result<Acted, QueueError>;
     /// Stops or resumes handing out a queue's jobs; survives a restart where the queue is durable.
     async fn pause(&self, queue: &str, paused: bool) -> Result<(), QueueError>;
+}
+
+/// A job to submit.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    pub id: Arc<str>,
+    pub message: Message,
+    pub due: Option<Timestamp>,
+    pub priority: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submitted {
+    pub id: Arc<str>,
+    /// The id was known: nothing was added.
+    pub existing: bool,
 }
 
 /// Where a job stands.
@@ -228,7 +247,7 @@ pub enum State {
 }
 
 /// A job as operators see it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
     /// The queue it was submitted to.
     pub queue: Arc<str>,
@@ -286,7 +305,7 @@ pub struct Cursor {
     pub limit: usize,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Page {
     pub entries: Vec<Entry>,
     /// Where the next page starts; none at the end.
@@ -317,7 +336,7 @@ pub enum Acted {
 }
 
 /// Counts of one queue.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct QueueStats {
     pub queue: Arc<str>,
     pub waiting: u64,

@@ -173,7 +173,7 @@ fn crash(failure: Failure, job: &Job, policy: &Policy, moment: &Moment) -> Verdi
 /// A host died with several jobs in it: nothing is charged, the next run has a host of its own.
 fn run_alone(failure: &Failure, job: &Job, moment: &Moment) -> Verdict {
     let mut life = noted(job, moment, Some(failure));
-    life.suspect = true;
+    life.alone = true;
     Verdict::Retry { at: moment.now, life }
 }
 
@@ -225,7 +225,7 @@ fn counted(failure: &Failure, job: &Job, moment: &Moment) -> Life {
 
 /// The job's life after a run: unmarked, unparked, and with a line of history where the run failed.
 fn noted(job: &Job, moment: &Moment, failure: Option<&Failure>) -> Life {
-    let mut life = Life { suspect: false, park: None, ..job.life.clone() };
+    let mut life = Life { suspect: false, alone: false, park: None, ..job.life.clone() };
     if let Some(failure) = failure {
         let took = u64::try_from(moment.took.as_millis()).unwrap_or(u64::MAX);
         life.note(Run { at: moment.now, class: failure.class, took, worker: moment.worker.clone() }, &failure.message);

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ pub struct Context {
     pub alone: bool,
     /// Set when the run should end: the worker stops for good, the lease is lost, an operator cancels.
     pub cancel: CancellationToken,
+    started: AtomicBool,
     log: Mutex<VecDeque<u8>>,
     progress: Mutex<Option<String>>,
 }
@@ -55,6 +57,7 @@ impl Context {
             time_left: None,
             alone: false,
             cancel: CancellationToken::new(),
+            started: AtomicBool::new(false),
             log: Mutex::default(),
             progress: Mutex::default(),
         }
@@ -66,6 +69,7 @@ impl Context {
     /// # Errors
     /// Why it was stopped.
     pub async fn limit<F: Future>(&self, run: F) -> Result<F::Output, Stopped> {
+        self.started.store(true, Ordering::Relaxed);
         let (end, stopped) = self.end(Instant::now());
         tokio::select! {
             biased;
@@ -73,6 +77,12 @@ impl Context {
             () = self.cancel.cancelled() => Err(Stopped::Cancelled),
             () = tokio::time::sleep_until(end) => Err(stopped),
         }
+    }
+
+    /// Whether the run itself has begun, or still waits for a place in its executor.
+    #[must_use]
+    pub fn started(&self) -> bool {
+        self.started.load(Ordering::Relaxed)
     }
 
     /// When a run that starts at `start` must be over, and how that is called.

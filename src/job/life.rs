@@ -36,6 +36,9 @@ pub struct Life {
     /// A durable start mark: if the worker dies now, this job did it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspect: bool,
+    /// Its next run must share its host process with no other: the last host died with several jobs in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alone: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

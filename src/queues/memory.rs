@@ -1,1 +1,226 @@
 //! The queue in memory: for tests and examples; what it holds ends with the process.
+
+pub mod config;
+mod shelf;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::clock::{Clock, between};
+use crate::job::Origin;
+use crate::job::{Life, Message};
+use crate::ports::{
+    Capabilities, Delivery, Ending, Outgoing, Queue, QueueError, Receipt, Room, Settled, Sink, Source, Transfer, Unsettled,
+};
+use shelf::{Item, Shelf, Token};
+
+/// The queues of one process, by name; a dead-letter queue is one of them.
+pub struct Memory {
+    clock: Clock,
+    capacity: usize,
+    queues: Mutex<Vec<Arc<Inner>>>,
+}
+
+struct Inner {
+    name: Arc<str>,
+    clock: Clock,
+    capacity: usize,
+    shelf: Mutex<Shelf>,
+    changed: Notify,
+}
+
+/// One queue of [`Memory`].
+#[derive(Clone)]
+pub struct MemoryQueue {
+    memory: Arc<Memory>,
+    inner: Arc<Inner>,
+}
+
+impl Memory {
+    /// `capacity` is the number of messages that each queue holds; a full one refuses for now.
+    #[must_use]
+    pub fn new(clock: Clock, capacity: usize) -> Arc<Self> {
+        Arc::new(Memory { clock, capacity, queues: Mutex::default() })
+    }
+
+    /// The queue of this name, made at its first mention.
+    pub fn queue(self: &Arc<Self>, name: &str) -> MemoryQueue {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = queues.iter().find(|queue| &*queue.name == name).cloned();
+        let inner = known.unwrap_or_else(|| {
+            let inner = Inner {
+                name: name.into(),
+                clock: self.clock,
+                capacity: self.capacity,
+                shelf: Mutex::default(),
+                changed: Notify::new(),
+            };
+            queues.push(Arc::new(inner));
+            queues[queues.len() - 1].clone()
+        });
+        MemoryQueue { memory: self.clone(), inner }
+    }
+}
+
+impl MemoryQueue {
+    /// Messages that are neither settled nor lost: waiting, delayed or leased.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.inner.shelf().len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The waiting and delayed messages, in no order: for tests and for a look.
+    #[must_use]
+    pub fn messages(&self) -> Vec<Message> {
+        self.inner.shelf().messages()
+    }
+}
+
+impl Inner {
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Queue for MemoryQueue {
+    fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            transfers: false,
+            durable: false,
+            keeps_endings: false,
+            exact_attempts: true,
+            honours_priority: true,
+            longest_delay: None,
+            longest_lease: None,
+            max_message: usize::MAX,
+        }
+    }
+
+    async fn source(&self) -> Result<Box<dyn Source>, QueueError> {
+        Ok(Box::new(MemorySource { inner: self.inner.clone() }))
+    }
+
+    fn sink(&self) -> Arc<dyn Sink> {
+        Arc::new(self.clone())
+    }
+
+    fn dead_letters(&self) -> Arc<dyn Sink> {
+        Arc::new(self.memory.queue(&format!("{}.dead", self.inner.name)))
+    }
+}
+
+#[async_trait]
+impl Sink for MemoryQueue {
+    fn address(&self) -> &str {
+        &self.inner.name
+    }
+
+    async fn send(&self, outgoing: Outgoing) -> Result<(), QueueError> {
+        let now = self.inner.clock.now();
+        let mut shelf = self.inner.shelf();
+        if shelf.len() >= self.inner.capacity {
+            return Err(QueueError::Unavailable(format!(
+                "the queue {} in memory is full ({} messages)",
+                self.inner.name, self.inner.capacity
+            )));
+        }
+        shelf.put(
+            Item { published: now, unsettled: 0, id: outgoing.id, message: outgoing.message, priority: outgoing.priority },
+            outgoing.due,
+        );
+        drop(shelf);
+        self.inner.changed.notify_one();
+        Ok(())
+    }
+}
+
+struct MemorySource {
+    inner: Arc<Inner>,
+}
+
+#[async_trait]
+impl Source for MemorySource {
+    async fn next(&mut self, room: Room) -> Result<Vec<Delivery>, QueueError> {
+        loop {
+            let changed = self.inner.changed.notified();
+            let wake = {
+                let now = self.inner.clock.now();
+                let mut shelf = self.inner.shelf();
+                let leased = shelf.lease(room, now, Instant::now());
+                if !leased.is_empty() {
+                    return Ok(leased.into_iter().map(|(token, item)| self.delivery(token, item)).collect());
+                }
+                let due = shelf.next_due().map(|due| between(now, due).max(Duration::from_millis(1)));
+                let expiry = shelf.next_expiry().map(|at| at.saturating_duration_since(Instant::now()));
+                due.into_iter().chain(expiry).min().unwrap_or(Duration::from_secs(3600))
+            };
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep(wake) => {}
+            }
+        }
+    }
+}
+
+impl MemorySource {
+    fn delivery(&self, token: Token, item: Item) -> Delivery {
+        Delivery {
+            message: item.message,
+            receipt: Box::new(MemoryReceipt { inner: self.inner.clone(), token }),
+            origin: Origin { queue: self.inner.name.clone(), partition: None, offset: None, id: item.id },
+            published: Some(item.published),
+            unsettled: item.unsettled,
+        }
+    }
+}
+
+struct MemoryReceipt {
+    inner: Arc<Inner>,
+    token: Token,
+}
+
+#[async_trait]
+impl Receipt for MemoryReceipt {
+    async fn ack(self: Box<Self>, _: Ending) -> Result<Settled, Unsettled> {
+        let settled = self.inner.shelf().take(self.token, Instant::now());
+        Ok(if settled { Settled::Done } else { Settled::Fenced })
+    }
+
+    async fn transfer(self: Box<Self>, _: Transfer) -> Result<Settled, Unsettled> {
+        let error = QueueError::Refused("a queue in memory moves nothing: publish, then acknowledge".into());
+        Err(Unsettled { receipt: self, error })
+    }
+
+    async fn extend(&self, lease: Duration) -> Result<(), QueueError> {
+        let now = Instant::now();
+        let renewed = self.inner.shelf().extend(self.token, now, now + lease);
+        if renewed { Ok(()) } else { Err(QueueError::LeaseLost) }
+    }
+
+    async fn mark(&self, life: &Life) -> Result<(), QueueError> {
+        let marked = self.inner.shelf().rewrite(self.token, life);
+        if marked { Ok(()) } else { Err(QueueError::LeaseLost) }
+    }
+}
+
+impl Drop for MemoryReceipt {
+    fn drop(&mut self) {
+        if self.inner.shelf().give_back(self.token) {
+            self.inner.changed.notify_one();
+        }
+    }
+}

@@ -57,7 +57,7 @@ fn crashes_are_counted_apart_and_end_as_poison() {
 fn a_crash_in_a_shared_host_charges_nobody_and_asks_for_a_run_alone() {
     let failure = Failure { shared_host: true, ..Failure::new(Class::Crashed, "signal 9") };
     let Verdict::Retry { life, at } = decide(failure.into(), &job(), &Policy::default(), &moment()) else { panic!("no retry") };
-    assert_eq!((life.crashes, life.attempt, life.suspect, at), (0, 0, true, now()));
+    assert_eq!((life.crashes, life.attempt, life.alone, at), (0, 0, true, now()));
 }
 
 #[test]

@@ -1,0 +1,51 @@
+//! The HTTP API over every queue: jobs in, the state of jobs, the dead-letter desk. Programs reach it over TCP; the CLI
+//! speaks the same routes through a Unix socket, or in process where no worker lives.
+
+mod access;
+pub mod bulk;
+pub mod dead_letters;
+pub mod desk;
+pub mod intake;
+pub mod jobs;
+mod queues;
+mod refusal;
+mod request;
+pub mod serve;
+pub mod view;
+mod worker;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+
+pub use access::Access;
+pub use desk::{Auditor, Desk, Place, System, WorkerFacts};
+pub use refusal::Refusal;
+pub use serve::{bind_socket, bind_tcp, serve_socket, serve_tcp, socket_address};
+
+/// The API over a desk, behind what `access` asks of a caller.
+pub fn router(desk: Arc<Desk>, access: Access) -> Router {
+    Router::new()
+        .route("/jobs", post(intake::submit).get(jobs::list))
+        .route("/jobs/{id}", get(jobs::show))
+        .route("/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/jobs/{id}/retry", post(jobs::retry))
+        .route("/queues", get(queues::list))
+        .route("/queues/{queue}/pause", post(queues::pause))
+        .route("/queues/{queue}/resume", post(queues::resume))
+        .route("/dead-letters", get(dead_letters::list))
+        .route("/dead-letters/groups", get(dead_letters::groups))
+        .route("/dead-letters/replay", post(bulk::replay))
+        .route("/dead-letters/discard", post(bulk::discard))
+        .route("/dead-letters/{id}", get(dead_letters::show))
+        .route("/dead-letters/{id}/replay", post(dead_letters::replay))
+        .route("/dead-letters/{id}/discard", post(dead_letters::discard))
+        .route("/audit", get(worker::audit))
+        .route("/worker", get(worker::show))
+        .fallback(refusal::no_such_path)
+        .method_not_allowed_fallback(refusal::no_such_method)
+        .layer(from_fn_with_state(Arc::new(access), access::guard))
+        .with_state(desk)
+}

@@ -1,0 +1,219 @@
+//! The desk: every queue of the config by its name, with the system that holds it and, in a worker, what runs now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::Refusal;
+use crate::engine::Shared;
+use crate::engine::budget::Budget;
+use crate::job::Decoding;
+use crate::ports::{Admin, Cursor, Entry, Filter, Page, QueueStats};
+
+/// The longest that a request waits for the end of a job.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// The largest body of a request that submits many jobs, in bytes; a single job may be larger where `body_limit` is.
+const LARGEST_BODY: usize = 16 << 20;
+/// Of all request bodies in memory.
+const BODIES: usize = 64 << 20;
+
+/// Counts what a system took in against what it holds and what has left it; a JSON document with `ok`.
+pub type Auditor = Arc<dyn Fn() -> BoxFuture<'static, Result<serde_json::Value, String>> + Send + Sync>;
+
+/// One system of queues, such as a database file.
+#[derive(Clone)]
+pub struct System {
+    /// As its users know it: the path of a file.
+    pub name: Arc<str>,
+    pub admin: Arc<dyn Admin>,
+    pub auditor: Option<Auditor>,
+}
+
+/// A queue of the config.
+#[derive(Clone)]
+pub struct Place {
+    /// The name of its block.
+    pub name: Arc<str>,
+    /// Its index in [`Desk::systems`].
+    pub system: usize,
+    /// Its name inside the system.
+    pub inner: Arc<str>,
+    pub decoding: Decoding,
+    /// A pool takes jobs from it: where a job goes that names no queue.
+    pub taken: bool,
+}
+
+/// The worker behind the desk.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WorkerFacts {
+    pub name: Arc<str>,
+    pub version: Arc<str>,
+    pub pid: u32,
+    pub started: Timestamp,
+    pub pools: Vec<PoolFacts>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PoolFacts {
+    pub name: Arc<str>,
+    pub from: Vec<Arc<str>>,
+    pub slots: usize,
+}
+
+/// What the routes of the API work on.
+pub struct Desk {
+    pub systems: Vec<System>,
+    pub queues: Vec<Place>,
+    /// Of one job, in bytes.
+    pub body_limit: usize,
+    /// In a worker: who it is and what it runs.
+    pub worker: Option<(WorkerFacts, Arc<Shared>)>,
+    /// Ends the waiting of every request.
+    pub closing: CancellationToken,
+    pub(super) bodies: Budget,
+}
+
+impl Desk {
+    /// A desk without a worker.
+    #[must_use]
+    pub fn new(systems: Vec<System>, queues: Vec<Place>, body_limit: usize) -> Self {
+        let bodies = Budget::new(BODIES.max(body_limit));
+        Desk { systems, queues, body_limit, worker: None, closing: CancellationToken::new(), bodies }
+    }
+
+    /// Puts a living worker behind the desk: running jobs are seen and can be cancelled.
+    #[must_use]
+    pub fn with_worker(self, facts: WorkerFacts, shared: Arc<Shared>) -> Self {
+        Desk { worker: Some((facts, shared)), ..self }
+    }
+
+    pub(super) fn largest_body(&self) -> usize {
+        LARGEST_BODY.max(self.body_limit)
+    }
+
+    pub(super) fn shared(&self) -> Option<&Shared> {
+        self.worker.as_ref().map(|(_, shared)| &**shared)
+    }
+
+    pub(super) fn admin(&self, place: &Place) -> &dyn Admin {
+        &*self.systems[place.system].admin
+    }
+
+    /// The queue for new jobs: the one named, else the only one that a pool takes from.
+    pub(super) async fn entrance(&self, named: Option<&str>) -> Result<Place, Refusal> {
+        if let Some(name) = named {
+            return self.place(name).await;
+        }
+        let mut taken = self.queues.iter().filter(|place| place.taken);
+        match (taken.next(), taken.next()) {
+            (Some(only), None) => Ok(only.clone()),
+            (None, _) => Err(Refusal::bad("no pool takes jobs from a queue here: name the queue, such as queue=jobs")),
+            _ => Err(Refusal::bad(format!("jobs are taken from several queues: name one of them with queue=: {}", self.names()))),
+        }
+    }
+
+    /// A queue by name: of the config, or one that a system still holds (dead letters, or from an earlier config).
+    pub(super) async fn place(&self, name: &str) -> Result<Place, Refusal> {
+        if let Some(place) = self.queues.iter().find(|place| &*place.name == name) {
+            return Ok(place.clone());
+        }
+        for (system, held) in self.systems.iter().enumerate() {
+            if let Some(stats) = held.admin.stats().await?.into_iter().find(|stats| &*stats.queue == name) {
+                let inner = stats.queue;
+                return Ok(Place { name: inner.clone(), system, inner, decoding: Decoding::Envelope, taken: false });
+            }
+        }
+        Err(Refusal::not_found(format!("there is no queue {name:?}; there are: {}", self.names())))
+    }
+
+    /// The block's name of a queue that a system calls `inner`; dead letters keep their suffix.
+    fn outer(&self, system: usize, inner: &Arc<str>) -> Arc<str> {
+        let named = |inner: &str| self.queues.iter().find(|place| place.system == system && &*place.inner == inner);
+        if let Some(place) = named(inner) {
+            return place.name.clone();
+        }
+        match inner.strip_suffix(".dead").and_then(named) {
+            Some(home) => format!("{}.dead", home.name).into(),
+            None => inner.clone(),
+        }
+    }
+
+    fn names(&self) -> String {
+        let names: Vec<&str> = self.queues.iter().map(|place| &*place.name).collect();
+        names.join(", ")
+    }
+
+    /// One line per queue, dead letters included, system after system.
+    pub(super) async fn stats(&self) -> Result<Vec<QueueStats>, Refusal> {
+        let mut all = Vec::new();
+        for (index, system) in self.systems.iter().enumerate() {
+            let stats = system.admin.stats().await?;
+            all.extend(stats.into_iter().map(|stats| QueueStats { queue: self.outer(index, &stats.queue), ..stats }));
+        }
+        Ok(all)
+    }
+
+    /// Jobs that match, system after system; a cursor is `<index of the system>:<its own cursor>`.
+    pub(super) async fn browse(&self, filter: &Filter, page: &Cursor) -> Result<Page, Refusal> {
+        let (only, filter) = match &filter.queue {
+            None => (None, filter.clone()),
+            Some(name) => {
+                let place = self.place(name).await?;
+                (Some(place.system), Filter { queue: Some(place.inner.to_string()), ..filter.clone() })
+            }
+        };
+        let (system, after) = match &page.after {
+            None => (only.unwrap_or(0), None),
+            Some(cursor) => split(cursor)?,
+        };
+        let Some(held) = self.systems.get(system) else { return Ok(Page { entries: Vec::new(), next: None }) };
+        let mut found = held.admin.browse(&filter, &Cursor { after, limit: page.limit }).await?;
+        for entry in &mut found.entries {
+            entry.queue = self.outer(system, &entry.queue);
+        }
+        let last = only.is_some() || system + 1 == self.systems.len();
+        found.next = match found.next {
+            Some(next) => Some(format!("{system}:{next}")),
+            None => (!last).then(|| format!("{}:", system + 1)),
+        };
+        Ok(found)
+    }
+
+    /// One job with its queue, searched everywhere when none is named.
+    pub(super) async fn find(&self, queue: Option<&str>, id: &str) -> Result<(Place, Entry), Refusal> {
+        let found = match queue {
+            Some(queue) => {
+                let place = self.place(queue).await?;
+                self.admin(&place).find(Some(&place.inner), id).await?.map(|entry| (place.system, entry))
+            }
+            None => self.search(id).await?,
+        };
+        let within = queue.map_or_else(String::new, |queue| format!(" in the queue {queue:?}"));
+        let missing = || Refusal::not_found(format!("there is no job {id:?}{within}; its record may have been dropped by now"));
+        let (system, mut entry) = found.ok_or_else(missing)?;
+        let outer = self.outer(system, &entry.queue);
+        let inner = std::mem::replace(&mut entry.queue, outer);
+        let place = Place { name: entry.queue.clone(), system, inner, decoding: Decoding::Envelope, taken: false };
+        Ok((place, entry))
+    }
+
+    async fn search(&self, id: &str) -> Result<Option<(usize, Entry)>, Refusal> {
+        for (index, system) in self.systems.iter().enumerate() {
+            if let Some(entry) = system.admin.find(None, id).await? {
+                return Ok(Some((index, entry)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn split(cursor: &str) -> Result<(usize, Option<String>), Refusal> {
+    let wrong = || Refusal::bad(format!("after: {cursor:?} is not what an earlier answer gave as next"));
+    let (system, after) = cursor.split_once(':').ok_or_else(wrong)?;
+    let after = Some(after.to_owned()).filter(|after| !after.is_empty());
+    Ok((system.parse().map_err(|_| wrong())?, after))
+}

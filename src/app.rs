@@ -1,0 +1,150 @@
+//! From a config to running pools, and down again: the only module that knows every other.
+
+pub mod parts;
+mod progress;
+mod queues;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, Access, Desk};
+use crate::clock::Clock;
+use crate::config::{Config, Loaded};
+use crate::engine::budget::Budget;
+use crate::engine::pool::Pool;
+use crate::engine::{Engine, Shared};
+use crate::ports::Executor;
+use crate::telemetry::{Telemetry, probes};
+use progress::Watch;
+pub use queues::{Opened, Systems};
+
+/// How often queue depths are looked up for `/health`, and histograms folded.
+const UPKEEP: Duration = Duration::from_secs(1);
+
+/// Why a worker does not start. Each is a sentence for whoever started it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("queues.{name}: {why}")]
+    Queue { name: String, why: String },
+    /// Another process has its file open.
+    #[error("queues.{name}: {why}")]
+    Owned { name: String, why: String },
+    #[error("executors.{name}: {why}")]
+    Executor { name: String, why: String },
+    #[error("{0}")]
+    Other(String),
+}
+
+/// A worker process: its pools, what they stand on, and what it listens on.
+pub struct App {
+    pub shared: Arc<Shared>,
+    pub desk: Arc<Desk>,
+    pub systems: Systems,
+    engine: Engine,
+    executors: Vec<Arc<dyn Executor>>,
+    listeners: JoinSet<()>,
+    closing: CancellationToken,
+    grace: Duration,
+}
+
+impl App {
+    /// Opens the queues, builds the executors, binds what is to be listened on, and only then takes the first job.
+    ///
+    /// # Errors
+    /// What cannot be opened, built or bound.
+    pub async fn start(loaded: &Loaded) -> Result<Self, StartError> {
+        let config = &loaded.config;
+        let telemetry = Telemetry::install().map_err(StartError::Other)?;
+        let shared = Arc::new(shared(config, &telemetry));
+        let systems = Systems::open(config, &loaded.source.base, shared.clock)?;
+        let executors = parts::executors(config, &loaded.source.base)?;
+        let pools = parts::pools(config, &shared, &systems, &executors, &telemetry)?;
+        let desk = Arc::new(systems.desk(config, Some(shared.clone())));
+        let watch = Arc::new(Watch::new(shared.clone(), &pools, &systems, &telemetry));
+        let closing = CancellationToken::new();
+        let mut listeners = listen(config, loaded, &desk, &systems, &closing).await?;
+        serve_probes(config, telemetry.clone(), watch.clone(), &closing, &mut listeners).await?;
+        listeners.spawn(upkeep(telemetry, watch, closing.clone()));
+        warm(&executors).await;
+        let executors = executors.into_values().collect();
+        let grace = config.worker.grace.0;
+        let engine = Engine::start(shared.clone(), &pools);
+        Ok(App { shared, desk, systems, engine, executors, listeners, closing, grace })
+    }
+
+    /// Stops in two stages, then closes what it stood on. [`Shared::abandon`] cuts the first stage short.
+    pub async fn stop(self) {
+        let App { engine, executors, mut listeners, systems, closing, grace, .. } = self;
+        engine.stop(grace).await;
+        let stops = executors.iter().map(|executor| executor.stop(Duration::from_secs(5)));
+        futures_util::future::join_all(stops).await;
+        closing.cancel();
+        while listeners.join_next().await.is_some() {}
+        systems.close().await;
+    }
+}
+
+fn shared(config: &Config, telemetry: &Telemetry) -> Shared {
+    let bytes = usize::try_from(config.worker.budget().0).unwrap_or(usize::MAX);
+    let mut shared = Shared::new(&config.worker.name(), Clock::System, Budget::new(bytes));
+    #[expect(clippy::cast_precision_loss, reason = "a gauge need not tell single bytes of petabytes")]
+    telemetry.delivery_bytes_limit.set(bytes as f64);
+    shared.body_limit = usize::try_from(config.worker.body_limit.0).unwrap_or(usize::MAX);
+    shared.lease = config.worker.lease.0;
+    shared
+}
+
+/// The API on TCP, and on a socket beside each file of the embedded queue.
+async fn listen(config: &Config, loaded: &Loaded, desk: &Arc<Desk>, systems: &Systems, closing: &CancellationToken) -> Result<JoinSet<()>, StartError> {
+    let mut listeners = JoinSet::new();
+    for path in systems.sockets() {
+        let socket = admin::bind_socket(&path).map_err(|error| StartError::Other(error.to_string()))?;
+        listeners.spawn(admin::serve_socket(socket, admin::router(desk.clone(), Access::Trusted), closing.clone()));
+    }
+    if let Some(address) = config.api.listen {
+        let token = config.api.token.as_ref().map(|secret| secret.read(&loaded.source.base)).transpose();
+        let token = token.map_err(|why| StartError::Other(format!("api.token: {why}")))?;
+        let access = token.map_or(Access::Loopback, |token| Access::token(&token));
+        let bound = admin::bind_tcp(address.0, &access).await;
+        let listener = bound.map_err(|error| StartError::Other(error.to_string()))?;
+        listeners.spawn(admin::serve_tcp(listener, admin::router(desk.clone(), access), closing.clone()));
+    }
+    Ok(listeners)
+}
+
+async fn serve_probes(
+    config: &Config,
+    telemetry: Telemetry,
+    watch: Arc<Watch>,
+    closing: &CancellationToken,
+    listeners: &mut JoinSet<()>,
+) -> Result<(), StartError> {
+    let Some(address) = config.telemetry.listen else { return Ok(()) };
+    let listener = tokio::net::TcpListener::bind(address.0).await.map_err(|error| {
+        StartError::Other(format!("telemetry.listen: cannot listen on {address}: {error}; choose another port, or null"))
+    })?;
+    let router = probes::router(telemetry, watch);
+    listeners.spawn(admin::serve_tcp(listener, router, closing.clone()));
+    Ok(())
+}
+
+/// Starts what executors can start before the first job; what cannot start says so when a job needs it.
+async fn warm(executors: &parts::Executors) {
+    let warm = executors.iter().map(async |(name, executor)| {
+        if let Err(why) = executor.warm().await {
+            tracing::error!(executor = %name, "cannot start: {why}; its jobs will wait as misconfigured");
+        }
+    });
+    futures_util::future::join_all(warm).await;
+}
+
+async fn upkeep(telemetry: Telemetry, watch: Arc<Watch>, closing: CancellationToken) {
+    let mut tick = tokio::time::interval(UPKEEP);
+    while closing.run_until_cancelled(tick.tick()).await.is_some() {
+        telemetry.upkeep();
+        probes::Progress::refresh(&*watch).await;
+    }
+}

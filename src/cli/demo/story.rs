@@ -1,0 +1,98 @@
+//! What the demo submits and what it says about it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::clock::between;
+use crate::job::Message;
+use crate::job::decode::{Decoding, Received, decode};
+use crate::ports::{Entry, NewJob};
+use crate::queues::embedded::Audit;
+
+/// A few hundred jobs over the shipped files; some of the invoices are trouble.
+pub(super) fn jobs(now: Timestamp) -> Result<Vec<NewJob>, String> {
+    let mut bodies = Vec::new();
+    for number in 0..120 {
+        let by = ["town", "item"][number % 2];
+        let file = format!("data/orders-{}.csv", number % 3 + 1);
+        bodies.push(job(format!("summary-{number}"), "csv.summary", &json!({"file": file, "by": by, "sum": "amount"})));
+    }
+    for number in 0..90 {
+        let file = format!("data/{}.txt", ["windlass", "queue", "retry"][number % 3]);
+        bodies.push(job(format!("words-{number}"), "text.words", &json!({"file": file, "most": number % 5 + 1})));
+    }
+    for number in 0..60 {
+        let file = format!("data/orders-{}.csv", number % 3 + 1);
+        bodies.push(job(format!("checksum-{number}"), "file.checksum", &json!({"file": file})));
+    }
+    for number in 0..40 {
+        let trouble = match number {
+            13 => "always",
+            27 => "crash",
+            number if number % 5 == 0 => "flaky",
+            _ => "none",
+        };
+        let data = json!({"number": 1000 + number, "net": 9.5 * f64::from(number + 1), "trouble": trouble});
+        bodies.push(job(format!("invoice-{number}"), "invoice.render", &data));
+    }
+    bodies.into_iter().map(|body| new_job(&body, now)).collect()
+}
+
+fn job(id: String, kind: &str, data: &Value) -> Value {
+    json!({"id": id, "type": kind, "data": data})
+}
+
+fn new_job(body: &Value, now: Timestamp) -> Result<NewJob, String> {
+    let message = Message::of(body.to_string());
+    let received = Received { origin: crate::job::Origin::default(), published: Some(now), now };
+    let job = decode(&message, &Decoding::Envelope, &received).map_err(|malformed| malformed.0)?;
+    Ok(NewJob { id: job.id, message, due: job.not_before, priority: job.priority })
+}
+
+/// Bytes that are no job.
+pub(super) fn garbled() -> Message {
+    Message::of("{\"id\": \"garbled\", \"type\": \"invoice.ren")
+}
+
+/// Counts, durations, retries, dead letters by reason.
+pub(super) fn summary(done: &[Entry], dead: &[Entry]) -> String {
+    let mut took: Vec<Duration> = done.iter().filter_map(|job| Some(between(job.submitted, job.ended?))).collect();
+    took.sort_unstable();
+    let at = |share: usize| took.get((took.len() * share / 100).min(took.len().saturating_sub(1))).copied().unwrap_or_default();
+    let retried = done.iter().filter(|job| job.life.attempt + job.life.crashes > 0).count();
+    let mut reasons: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for entry in dead {
+        let reason = entry.failure.as_ref().map_or_else(String::new, |failure| failure.reason.to_string());
+        reasons.entry(reason).or_default().push(&entry.id);
+    }
+    let mut text = format!("{} jobs done, {retried} of them after retries; submit to done p50 {} ms, p99 {} ms\n", done.len(), at(50).as_millis(), at(99).as_millis());
+    text.push_str(&format!("{} dead letters:\n", dead.len()));
+    for (reason, ids) in reasons {
+        text.push_str(&format!("  {reason:<10} {}\n", ids.join(", ")));
+    }
+    text
+}
+
+/// The proof, in words.
+pub(super) fn audited(audit: &Audit) -> String {
+    let mut text = String::new();
+    for queue in audit.queues.iter().filter(|queue| queue.submitted > 0) {
+        text.push_str(&format!(
+            "audit: {} submitted = {} completed + {} discarded + {} waiting + {} dead\n",
+            queue.submitted, queue.completed, queue.discarded, queue.waiting, queue.dead
+        ));
+    }
+    text.push_str(if audit.ok { "audit: nothing was lost.\n" } else { "audit: THE SUMS DIFFER.\n" });
+    text
+}
+
+pub(super) fn next_steps(directory: &Path) -> String {
+    format!(
+        "Look around:\n  cd {}\n  windlass jobs list --limit 5\n  windlass jobs show invoice-13\n  windlass run        # and from another shell: windlass submit text.words …\n",
+        directory.display()
+    )
+}

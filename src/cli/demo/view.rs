@@ -1,0 +1,77 @@
+//! The picture: on a terminal a few lines that are drawn over, in a pipe a plain line when something has changed.
+
+use std::io::{IsTerminal as _, Write as _, stdout};
+
+use crate::ports::QueueStats;
+
+/// Cells of a full bar.
+const WIDTH: usize = 44;
+
+pub(super) struct View {
+    live: bool,
+    /// Lines of the picture that stand on the screen.
+    drawn: usize,
+    last: String,
+    frames: usize,
+}
+
+impl View {
+    pub fn new() -> Self {
+        View { live: stdout().is_terminal(), drawn: 0, last: String::new(), frames: 0 }
+    }
+
+    /// Says something for good.
+    pub fn say(&mut self, text: &str) {
+        self.end();
+        print(&format!("{}\n", text.trim_end_matches('\n')));
+    }
+
+    /// Leaves the picture where it stands.
+    pub fn end(&mut self) {
+        self.drawn = 0;
+    }
+
+    pub fn draw(&mut self, stats: &[QueueStats]) {
+        let sum = |count: fn(&QueueStats) -> u64| stats.iter().map(count).sum::<u64>();
+        let counts = [
+            ("done", sum(|queue| queue.completed), '#'),
+            ("running", sum(|queue| queue.running), '>'),
+            ("waiting", sum(|queue| queue.waiting), '.'),
+            ("retry later", sum(|queue| queue.delayed + queue.parked), 'r'),
+            ("dead", sum(|queue| queue.dead), 'x'),
+        ];
+        self.frames += 1;
+        if self.live { self.picture(&counts) } else { self.line(&counts) }
+    }
+
+    fn picture(&mut self, counts: &[(&str, u64, char)]) {
+        let total = counts.iter().map(|(_, count, _)| count).sum::<u64>().max(1);
+        let mut text = String::new();
+        if self.drawn > 0 {
+            text.push_str(&format!("\x1b[{}A", self.drawn));
+        }
+        for (name, count, mark) in counts {
+            #[expect(clippy::cast_possible_truncation, reason = "a share of the width fits")]
+            let cells = (count * WIDTH as u64).div_ceil(total) as usize;
+            text.push_str(&format!("\x1b[2K  {name:<12} {count:>5}  {}\n", mark.to_string().repeat(cells)));
+        }
+        print(&text);
+        self.drawn = counts.len();
+    }
+
+    /// At most two lines a second, and only news.
+    fn line(&mut self, counts: &[(&str, u64, char)]) {
+        let words: Vec<String> = counts.iter().map(|(name, count, _)| format!("{name} {count}")).collect();
+        let line = words.join(", ");
+        if line != self.last && self.frames % 5 == 1 {
+            print(&format!("{line}\n"));
+            self.last = line;
+        }
+    }
+}
+
+/// To standard output; nobody may be reading any more.
+fn print(text: &str) {
+    let mut out = stdout().lock();
+    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+}

@@ -1,0 +1,112 @@
+//! `windlass queues`: their counts, and a switch that stops handing out their jobs.
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::screen::{Colour, Column, Screen, Table};
+use super::session::{Ask, Missing, Reach, Session};
+use super::story;
+use super::words::{grouped, since};
+use super::{Exit, Failure, Globals};
+use crate::ports::QueueStats;
+
+/// Count the jobs of every queue, pause and resume queues
+#[derive(Debug, Args)]
+pub struct Queues {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    List(List),
+    Pause(Pause),
+    Resume(Resume),
+}
+
+/// List the queues with the counts of their jobs
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  windlass queues list
+  windlass queues list --json | jq 'select(.dead > 0)'")]
+struct List {}
+
+/// Hand out no more jobs of a queue; what runs goes on
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  windlass queues pause jobs      lasts until resumed, over restarts too")]
+struct Pause {
+    /// Its name
+    queue: String,
+}
+
+/// Hand out the jobs of a queue again
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  windlass queues resume jobs")]
+struct Resume {
+    /// Its name
+    queue: String,
+}
+
+pub(super) async fn run(queues: Queues, globals: &Globals, screen: &mut Screen) -> Result<Exit, Failure> {
+    let session = Session::open(queues.reach.target(globals)?, Missing::Refuse).await?;
+    let done = match queues.command {
+        Command::List(List {}) => list(&session, screen).await,
+        Command::Pause(Pause { queue }) => switch(&session, &queue, "pause", screen).await,
+        Command::Resume(Resume { queue }) => switch(&session, &queue, "resume", screen).await,
+    };
+    session.close().await;
+    done
+}
+
+async fn switch(session: &Session, queue: &str, verb: &str, screen: &mut Screen) -> Result<Exit, Failure> {
+    let document: Value = session.ask(Ask::post("/queues").part(queue).part(verb)).await?;
+    screen.answer(&document, &format!("{queue} is {verb}d"))?;
+    Ok(Exit::Done)
+}
+
+async fn list(session: &Session, screen: &mut Screen) -> Result<Exit, Failure> {
+    let story::Queues { queues } = session.ask(Ask::get("/queues")).await?;
+    if screen.json {
+        queues.iter().try_for_each(|queue| screen.document(queue))?;
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&[
+        Column::left("QUEUE"),
+        Column::right("WAITING"),
+        Column::right("DELAYED"),
+        Column::right("PARKED"),
+        Column::right("RUNNING"),
+        Column::right("DEAD"),
+        Column::right("DONE"),
+        Column::right("OLDEST"),
+    ]);
+    let now = Timestamp::now();
+    queues.iter().for_each(|queue| table.painted(row(queue, now)));
+    screen.table(&table)?;
+    for queue in queues.iter().filter(|queue| queue.paused) {
+        screen.line(&format!("{} is paused: windlass queues resume {}", queue.queue, queue.queue))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn row(queue: &QueueStats, now: Timestamp) -> Vec<(String, Colour)> {
+    let number = |count: u64, colour| (grouped(count), if count == 0 { Colour::Dim } else { colour });
+    vec![
+        (queue.queue.to_string(), if queue.paused { Colour::Yellow } else { Colour::Plain }),
+        number(queue.waiting, Colour::Plain),
+        number(queue.delayed, Colour::Plain),
+        number(queue.parked, Colour::Yellow),
+        number(queue.running, Colour::Blue),
+        number(queue.dead, Colour::Red),
+        number(queue.completed, Colour::Green),
+        (queue.oldest.map_or_else(String::new, |oldest| since(oldest, now)), Colour::Plain),
+    ]
+}

@@ -1,0 +1,70 @@
+//! Which stores a command is about: those of the config, or one file named by hand.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::{Failure, Globals};
+use crate::config::{self, Config, QueueKind};
+use crate::queues::embedded::config::EmbeddedConfig;
+use crate::queues::embedded::socket_path;
+
+/// How the stores are named on the command line.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Reach {
+    /// This database file, whatever the config says
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "config", help_heading = "Where")]
+    pub db: Option<PathBuf>,
+}
+
+/// What is done where a store does not exist yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// A new one is made: jobs go in.
+    Create,
+    /// There is nothing to see.
+    Refuse,
+}
+
+/// The config of a command and the folder its paths start from.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub config: Config,
+    pub base: PathBuf,
+}
+
+impl Reach {
+    /// Reads the config, or makes one around the file.
+    ///
+    /// # Errors
+    /// When the config is wrong.
+    pub fn target(&self, globals: &Globals) -> Result<Target, Failure> {
+        if let Some(path) = &self.db {
+            let mut config = Config::default();
+            for queue in config.queues.values_mut() {
+                queue.kind = QueueKind::Embedded(EmbeddedConfig { path: path.clone(), ..EmbeddedConfig::default() });
+            }
+            return Ok(Target { config, base: PathBuf::new() });
+        }
+        let loaded = config::load(globals.file().as_deref()).map_err(|refused| Failure::usage(refused.to_string()))?;
+        Ok(Target { config: loaded.config, base: loaded.source.base })
+    }
+}
+
+impl Target {
+    /// The database files.
+    #[must_use]
+    pub fn files(&self) -> BTreeSet<PathBuf> {
+        let path = |kind: &QueueKind| match kind {
+            QueueKind::Embedded(embedded) => Some(self.base.join(&embedded.path)),
+            QueueKind::Memory(_) => None,
+        };
+        self.config.queues.values().filter_map(|queue| path(&queue.kind)).collect()
+    }
+
+    /// Where their owners listen.
+    pub fn sockets(&self) -> impl Iterator<Item = PathBuf> {
+        self.files().into_iter().map(|file| socket_path(&file))
+    }
+}

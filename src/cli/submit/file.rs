@@ -1,0 +1,199 @@
+//! Many jobs from a file: read and sent in chunks, so that any number fits in little memory.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read as _};
+use std::path::Path;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{Submit, Taken, TakenJob};
+use crate::cli::screen::Screen;
+use crate::cli::session::{Refusal, Session};
+use crate::cli::words::count;
+use crate::cli::{Exit, Failure};
+
+/// Lines of a chunk, which is taken as a whole or not at all.
+const LINES: usize = 500;
+/// Bytes of a chunk; a single longer line goes alone.
+const BYTES: usize = 4 << 20;
+/// The longest line read, in bytes; the worker's own limit is lower.
+const LONGEST_LINE: u64 = 16 << 20;
+
+/// Lines that are sent together.
+#[derive(Default)]
+struct Chunk {
+    bytes: Vec<u8>,
+    /// The number of its first line.
+    first: usize,
+    lines: usize,
+}
+
+/// What was done so far.
+#[derive(Default)]
+struct Tally {
+    submitted: u64,
+    known: u64,
+}
+
+/// Submits every line; the jobs are the answer where their ends are waited for.
+pub(super) async fn submit(
+    session: &Session,
+    submit: &Submit,
+    path: &Path,
+    screen: &mut Screen,
+) -> Result<Vec<TakenJob>, Failure> {
+    let (mut reader, size) = open(path)?;
+    let (progress, mut tally, mut jobs) = (bar(size), Tally::default(), Vec::new());
+    let mut next = 1;
+    loop {
+        let read = read(&mut reader, next, submit.from_line).map_err(|error| unreadable(path, &error));
+        let chunk = read.map_err(|failure| tally.so_far(failure, next))?;
+        next = chunk.first + chunk.lines;
+        if chunk.lines == 0 {
+            break;
+        }
+        progress.inc(chunk.bytes.len() as u64);
+        if chunk.bytes.trim_ascii().is_empty() {
+            continue;
+        }
+        let ask = submit.ask().body("application/x-ndjson", chunk.bytes);
+        let taken: Taken = session.ask(ask).await.map_err(|refusal| tally.refused(refusal, chunk.first))?;
+        tally.add(&taken);
+        if submit.wait.is_some() {
+            jobs.extend(taken.jobs);
+        } else if screen.json {
+            taken.jobs.iter().try_for_each(|job| screen.document(job))?;
+        }
+    }
+    progress.finish_and_clear();
+    if !screen.json {
+        let text = format!("{} submitted{}", count(tally.submitted, "job", "jobs"), tally.known());
+        if submit.wait.is_some() { eprintln!("{text}") } else { screen.line(&text)? }
+    }
+    Ok(jobs)
+}
+
+fn open(path: &Path) -> Result<(Box<dyn BufRead>, Option<u64>), Failure> {
+    if path == Path::new("-") {
+        return Ok((Box::new(BufReader::new(io::stdin())), None));
+    }
+    let file = File::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Failure::not_found(format!("there is no file {}", path.display())),
+        _ => unreadable(path, &error),
+    })?;
+    let size = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len());
+    Ok((Box::new(BufReader::new(file)), size))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    Failure::failed(format!("cannot read {}: {error}", path.display()))
+}
+
+/// Reads the next chunk; lines before `from` are passed over, as empty ones are by the API, and counted.
+fn read(reader: &mut dyn BufRead, first: usize, from: usize) -> io::Result<Chunk> {
+    let mut chunk = Chunk { first, ..Chunk::default() };
+    while chunk.lines < LINES && chunk.bytes.len() < BYTES {
+        let start = chunk.bytes.len();
+        let length = reader.take(LONGEST_LINE).read_until(b'\n', &mut chunk.bytes)?;
+        if length == 0 {
+            break;
+        }
+        if !chunk.bytes.ends_with(b"\n") {
+            chunk.bytes.push(b'\n'); // the last line, or one that is longer than any job
+        }
+        if first + chunk.lines < from {
+            chunk.bytes.truncate(start);
+            chunk.bytes.push(b'\n');
+        }
+        chunk.lines += 1;
+    }
+    Ok(chunk)
+}
+
+/// Bytes where the size is known, on a terminal only.
+fn bar(size: Option<u64>) -> ProgressBar {
+    let (bar, template) = match size {
+        Some(size) => (ProgressBar::new(size), "{wide_bar} {bytes}/{total_bytes} {eta}"),
+        None => (ProgressBar::new_spinner(), "{spinner} {bytes} {bytes_per_sec}"),
+    };
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+impl Tally {
+    fn add(&mut self, taken: &Taken) {
+        let known = taken.jobs.iter().filter(|job| job.existing).count() as u64;
+        self.known += known;
+        self.submitted += taken.jobs.len() as u64 - known;
+    }
+
+    fn known(&self) -> String {
+        if self.known == 0 { String::new() } else { format!(", {} known already", count(self.known, "was", "were")) }
+    }
+
+    /// The line of the file instead of the line of the chunk, and where to go on.
+    fn refused(&self, refusal: Refusal, first: usize) -> Failure {
+        let Refusal { mut failure, line } = refusal;
+        if let Some(line) = line {
+            failure.message = format!("line {}: {}", first + line - 1, failure.message);
+        }
+        self.so_far(failure, first)
+    }
+
+    fn so_far(&self, failure: Failure, first: usize) -> Failure {
+        let nothing = self.submitted + self.known == 0;
+        let message = match nothing {
+            true => format!("{}; nothing was submitted", failure.message),
+            false => format!(
+                "{}; the {} before line {first} are submitted",
+                failure.message,
+                count(self.submitted + self.known, "job", "jobs")
+            ),
+        };
+        let exit = if nothing { failure.exit } else { Exit::Partly };
+        Failure::new(exit, message).fix(match nothing {
+            true => "put it right and submit again".to_owned(),
+            false => format!("put it right and go on with --from-line {first}"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunks(text: &str, from: usize) -> Vec<(usize, usize, String)> {
+        let mut reader = text.as_bytes();
+        let (mut all, mut next) = (Vec::new(), 1);
+        loop {
+            let chunk = read(&mut reader, next, from).unwrap();
+            if chunk.lines == 0 {
+                return all;
+            }
+            next = chunk.first + chunk.lines;
+            all.push((chunk.first, chunk.lines, String::from_utf8(chunk.bytes).unwrap()));
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_in_chunks_whose_lines_keep_their_numbers() {
+        let text: String = (1..=1201).map(|line| format!("{line}\n")).collect();
+        let sizes: Vec<(usize, usize)> = chunks(&text, 1).into_iter().map(|(first, lines, _)| (first, lines)).collect();
+        assert_eq!(sizes, [(1, 500), (501, 500), (1001, 201)]);
+    }
+
+    #[test]
+    fn a_last_line_without_a_break_is_a_line_and_skipped_ones_leave_empty_lines() {
+        assert_eq!(chunks("a\nb\nc", 3), [(1, 3, "\n\nc\n".into())]);
+        assert_eq!(chunks("", 1), []);
+    }
+
+    #[test]
+    fn a_large_line_ends_its_chunk() {
+        let text = format!("{}\nshort\n", "x".repeat(BYTES));
+        let sizes: Vec<usize> = chunks(&text, 1).into_iter().map(|(_, lines, _)| lines).collect();
+        assert_eq!(sizes, [1, 1]);
+    }
+}

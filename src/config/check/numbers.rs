@@ -1,0 +1,108 @@
+//! Numbers that can be read and make no sense.
+
+use std::time::Duration;
+
+use super::Inspection;
+use crate::config::Route;
+use crate::config::executor::Executor;
+use crate::config::route::ClassRetry;
+use crate::outcome::Class;
+use crate::units::spell_size;
+
+/// A lease is renewed at a third: below this a busy machine loses it while the job runs.
+const SHORTEST_LEASE: Duration = Duration::from_secs(1);
+
+impl Inspection<'_> {
+    pub(super) fn numbers(&mut self) {
+        self.worker_numbers();
+        for (name, pool) in &self.config.pools {
+            self.at_least_one(&["pools", name, "slots"], pool.slots as u64, "no job could run");
+        }
+        for (name, executor) in &self.config.executors {
+            self.executor_numbers(name, executor);
+        }
+        for (number, route) in self.each_route() {
+            self.route_numbers(&number, &route);
+        }
+    }
+
+    fn worker_numbers(&mut self) {
+        let worker = &self.config.worker;
+        if worker.lease.0 < SHORTEST_LEASE {
+            let message = "is too short to be renewed in time while a job runs";
+            self.error(&["worker", "lease"], message, "write 1s or more; the default is 30s");
+        }
+        self.at_least_one(&["worker", "body_limit"], worker.body_limit.0, "every message would be too large");
+        let pools = self.config.pools.len() as u64;
+        let needed = worker.body_limit.0.saturating_mul(pools);
+        if worker.budget().0 < needed {
+            let (budget, needed) = (spell_size(worker.budget().0), spell_size(needed));
+            let message = format!("{budget} is less than one message of body_limit for each of the {pools} pools");
+            self.error(&["worker", "memory"], message, format!("write {needed} or more, or lower worker.body_limit"));
+        }
+    }
+
+    fn executor_numbers(&mut self, name: &str, executor: &Executor) {
+        let kind = executor.kind();
+        let (workers, concurrency) = match executor {
+            Executor::Command(command) => (command.workers, command.concurrency),
+            Executor::Python(python) => (python.workers, python.concurrency),
+        };
+        self.at_least_one(&["executors", name, kind, "workers"], workers as u64, "no job could run");
+        self.at_least_one(&["executors", name, kind, "concurrency"], concurrency as u64, "no job could run");
+        let Executor::Command(command) = executor else { return };
+        for code in command.exit_codes.keys() {
+            let path = ["executors", name, kind, "exit_codes", &code.to_string()];
+            match code {
+                0 => self.error(&path, "exit code 0 is success and no failure class", "remove it"),
+                1..=255 => {}
+                _ => self.error(&path, "is no exit code", "exit codes are 1 to 255"),
+            }
+        }
+    }
+
+    fn route_numbers(&mut self, number: &str, route: &Route) {
+        let at = ["routes", number];
+        if route.timeout.0.is_zero() {
+            self.error(&[&at[..], &["timeout"]].concat(), "every run would time out at once", "write 30s, for example");
+        }
+        self.at_least_one(&[&at[..], &["crashes"]].concat(), route.crashes.into(), "the first run would be one too many");
+        let retry = &route.retry;
+        let within = [&at[..], &["retry"]].concat();
+        let own = ClassRetry {
+            attempts: Some(retry.attempts),
+            base: Some(retry.base),
+            factor: Some(retry.factor),
+            cap: Some(retry.cap),
+            jitter: None,
+        };
+        self.backoff(&within, &own, &own);
+        for (class, different) in &retry.classes {
+            let within = [&within[..], &["classes", class.as_str()]].concat();
+            self.backoff(&within, different, &own);
+            if !matches!(class, Class::Timeout | Class::Failed | Class::UnknownOutcome) {
+                let message = "has no effect: only timeout, failed and unknown_outcome are retried by attempts";
+                self.warn(&within, message, "remove it");
+            }
+        }
+    }
+
+    fn backoff(&mut self, within: &[&str], written: &ClassRetry, route: &ClassRetry) {
+        let key = |key| [within, &[key]].concat();
+        if let Some(attempts) = written.attempts {
+            self.at_least_one(&key("attempts"), attempts.into(), "the first run is an attempt, too");
+        }
+        if written.factor.is_some_and(|factor| !factor.is_finite() || factor < 1.0) {
+            self.error(&key("factor"), "delays would shrink from one retry to the next", "write 1 or more");
+        }
+        if (written.base.is_some() || written.cap.is_some()) && written.base.or(route.base) > written.cap.or(route.cap) {
+            self.error(&key("cap"), "is shorter than base, the first delay", "write a longer cap or a shorter base");
+        }
+    }
+
+    fn at_least_one(&mut self, path: &[&str], number: u64, why: &str) {
+        if number == 0 {
+            self.error(path, format!("0: {why}"), "write 1 or more");
+        }
+    }
+}

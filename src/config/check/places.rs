@@ -1,0 +1,69 @@
+//! Addresses, files and variables that a config names: outside the file, looked at but not touched.
+
+use std::path::Path;
+
+use super::Inspection;
+use crate::config::queue::{Decode, QueueKind, Raw};
+use crate::config::secret::Secret;
+use crate::telemetry::logs;
+
+impl Inspection<'_> {
+    pub(super) fn places(&mut self) {
+        self.addresses();
+        if let Some(why) = self.config.api.token.as_ref().and_then(|token| self.unreadable(token)) {
+            self.warn(&["api", "token"], why, "it must be there when the worker starts");
+        }
+        if let Err(why) = logs::filter(&self.config.telemetry.level) {
+            self.error(&["telemetry", "level"], why, "");
+        }
+        for (name, queue) in &self.config.queues {
+            if let QueueKind::Embedded(embedded) = &queue.kind {
+                self.database(name, &embedded.path);
+            }
+            self.decoding(name, &queue.decode);
+        }
+    }
+
+    fn addresses(&mut self) {
+        let (api, telemetry) = (&self.config.api, &self.config.telemetry);
+        if let Some(listen) = api.listen.filter(|listen| !listen.0.ip().is_loopback() && api.token.is_none()) {
+            let message = format!("{listen} can be reached from outside, and there is no token");
+            self.error(&["api", "listen"], message, "add \"token: env:NAME\" or \"token: file:PATH\"");
+        }
+        let (Some(one), Some(other)) = (api.listen, telemetry.listen) else { return };
+        let overlap = one.0.ip() == other.0.ip() || one.0.ip().is_unspecified() || other.0.ip().is_unspecified();
+        if one.0.port() == other.0.port() && one.0.port() != 0 && overlap {
+            let message = format!("the API listens on port {} already", one.0.port());
+            self.error(&["telemetry", "listen"], message, "choose another port");
+        }
+    }
+
+    fn unreadable(&self, secret: &Secret) -> Option<String> {
+        secret.read(&self.source.base).err()
+    }
+
+    /// The folder must be there: a new one in the wrong place would look like an empty queue.
+    fn database(&mut self, name: &str, path: &Path) {
+        let path = self.source.base.join(path);
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let at = ["queues", name, "embedded", "path"];
+        if !folder.is_dir() {
+            self.error(&at, format!("the folder {} is not there", folder.display()), "create it first");
+        } else if path.is_dir() {
+            self.error(&at, format!("{} is a folder", path.display()), "name a file in it");
+        }
+    }
+
+    fn decoding(&mut self, name: &str, decode: &Decode) {
+        let at = |key| ["queues", name, "decode", "raw", key];
+        match decode {
+            Decode::Raw(Raw::Pointer(pointer)) if !pointer.starts_with('/') => {
+                let message = format!("{pointer:?} is not a JSON pointer");
+                self.error(&at("pointer"), message, "write the path with slashes, such as \"/event/kind\"");
+            }
+            Decode::Raw(Raw::Type(text)) if text.is_empty() => self.error(&at("type"), "empty", "name a job type"),
+            Decode::Raw(Raw::Header(text)) if text.is_empty() => self.error(&at("header"), "empty", "name a header"),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The files and programs of executors: are they there. No process is started.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::Inspection;
+use crate::config::executor::Executor;
+use crate::config::secret::Secret;
+use crate::executors::command::config::CommandConfig;
+use crate::executors::limits::ProcessLimits;
+use crate::executors::python::config::PythonConfig;
+
+impl Inspection<'_> {
+    pub(super) fn plugins(&mut self) {
+        for (name, executor) in &self.config.executors {
+            let at = |key| ["executors", name, executor.kind(), key];
+            let (key, found, limits) = match executor {
+                Executor::Command(command) => ("run", self.program(command), command.limits()),
+                Executor::Python(python) => ("entry", self.entry(python), python.limits()),
+            };
+            if let Err((why, fix)) = found {
+                self.error(&at(key), why, fix);
+            }
+            if let Executor::Python(python) = executor
+                && let Err((why, fix)) = self.executable(&python.python)
+            {
+                self.error(&at("python"), why, fix);
+            }
+            self.process(name, executor.kind(), &limits);
+        }
+    }
+
+    fn program(&self, command: &CommandConfig) -> Found {
+        match command.run.first() {
+            Some(program) => self.executable(program),
+            None => Err(("names no program".into(), "write [\"./program\", \"argument\"]")),
+        }
+    }
+
+    fn entry(&self, python: &PythonConfig) -> Found {
+        let Some((file, _)) = python.entry.rsplit_once(':').filter(|(file, name)| !file.is_empty() && !name.is_empty()) else {
+            let why = format!("{:?} does not say what to call", python.entry);
+            return Err((why, "write \"path/to/file.py:Class\" or \"path/to/file.py:function\""));
+        };
+        let path = self.source.base.join(file);
+        let missing = || (format!("the file {} is not there", path.display()), "relative paths start from the config's folder");
+        if path.is_file() { Ok(()) } else { Err(missing()) }
+    }
+
+    /// A program with a slash stands relative to the config file, another one is looked up as a shell would.
+    fn executable(&self, program: &str) -> Found {
+        let places: Vec<PathBuf> = if program.contains('/') {
+            vec![self.source.base.join(program)]
+        } else {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path).map(|folder| folder.join(program)).collect()
+        };
+        let files: Vec<&PathBuf> = places.iter().filter(|place| place.is_file()).collect();
+        if files.iter().any(|file| may_run(file)) {
+            return Ok(());
+        }
+        match files.first() {
+            Some(file) => Err((format!("{} may not be executed", file.display()), "chmod +x it, or name its interpreter first")),
+            None if program.contains('/') => Err((
+                format!("the program {} is not there", places[0].display()),
+                "relative paths start from the config's folder",
+            )),
+            None => Err((format!("there is no program {program:?} on the PATH"), "install it, or write its path")),
+        }
+    }
+
+    fn process(&mut self, name: &str, kind: &str, limits: &ProcessLimits) {
+        if let Some(directory) = limits.directory.as_ref().map(|directory| self.source.base.join(directory))
+            && !directory.is_dir()
+        {
+            let message = format!("the folder {} is not there", directory.display());
+            self.error(&["executors", name, kind, "directory"], message, "relative paths start from the config's folder");
+        }
+        for (variable, value) in &limits.env {
+            let secret = Secret::parse(value).ok();
+            if let Some(why) = secret.and_then(|secret| secret.read(&self.source.base).err()) {
+                self.warn(&["executors", name, kind, "env", variable], why, "it must be there when the worker starts");
+            }
+        }
+    }
+}
+
+/// What is wrong, and what to do about it.
+type Found = Result<(), (String, &'static str)>;
+
+fn may_run(file: &Path) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
+}

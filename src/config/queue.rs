@@ -1,0 +1,99 @@
+//! The block of one queue: its kind, and how the bodies it holds are read.
+
+use serde::{Deserialize, Serialize};
+
+use crate::job::decode::{Decoding, RawType};
+use crate::queues::embedded::config::EmbeddedConfig;
+
+/// `{ embedded: {...} }` or `{ memory: {} }`, and beside the kind what holds for every kind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
+pub struct Queue {
+    pub kind: QueueKind,
+    pub decode: Decode,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum QueueKind {
+    Embedded(EmbeddedConfig),
+    Memory(MemoryConfig),
+}
+
+/// A queue in memory has nothing to set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryConfig {}
+
+/// How a queue's bodies become jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decode {
+    /// Windlass JSON or CloudEvents 1.0.
+    #[default]
+    Envelope,
+    Raw(Raw),
+}
+
+/// Where the type of a raw job stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Raw {
+    /// Every body is a job of this type.
+    Type(String),
+    Header(String),
+    /// A JSON pointer (RFC 6901) into the body.
+    Pointer(String),
+}
+
+/// The keys as written: a kind per key, as each kind checks its own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    embedded: Option<EmbeddedConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    memory: Option<MemoryConfig>,
+    #[serde(default)]
+    decode: Decode,
+}
+
+impl TryFrom<Written> for Queue {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Self, Self::Error> {
+        let kind = match (written.embedded, written.memory) {
+            (Some(embedded), None) => QueueKind::Embedded(embedded),
+            (None, Some(memory)) => QueueKind::Memory(memory),
+            _ => return Err("a queue has exactly one kind: write \"embedded: { path: windlass.db }\" or \"memory: {}\""),
+        };
+        Ok(Queue { kind, decode: written.decode })
+    }
+}
+
+impl From<Queue> for Written {
+    fn from(queue: Queue) -> Self {
+        let (embedded, memory) = match queue.kind {
+            QueueKind::Embedded(embedded) => (Some(embedded), None),
+            QueueKind::Memory(memory) => (None, Some(memory)),
+        };
+        Written { embedded, memory, decode: queue.decode }
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Queue { kind: QueueKind::Embedded(EmbeddedConfig::default()), decode: Decode::Envelope }
+    }
+}
+
+impl Decode {
+    #[must_use]
+    pub fn decoding(&self) -> Decoding {
+        match self {
+            Decode::Envelope => Decoding::Envelope,
+            Decode::Raw(Raw::Type(kind)) => Decoding::Raw(RawType::Constant(kind.as_str().into())),
+            Decode::Raw(Raw::Header(name)) => Decoding::Raw(RawType::Header(name.clone())),
+            Decode::Raw(Raw::Pointer(pointer)) => Decoding::Raw(RawType::Pointer(pointer.clone())),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! From a job's type to what runs it and how it is retried.
+
+use std::sync::Arc;
+
+use super::exit::Exit;
+use crate::ports::Executor;
+use crate::retry::Policy;
+use crate::routing::RouteTable;
+use crate::telemetry::RouteMetrics;
+
+/// Where jobs of a type go.
+pub struct Route {
+    /// The type pattern as written, for logs and metrics.
+    pub name: Arc<str>,
+    pub executor: Arc<dyn Executor>,
+    pub executor_name: Arc<str>,
+    pub policy: Policy,
+    pub results: Option<Arc<Exit>>,
+    pub dead_letters: Option<Arc<Exit>>,
+    pub metrics: RouteMetrics,
+}
+
+/// The routes of a pool, found by a job's type and version.
+#[derive(Default)]
+pub struct Routes {
+    table: RouteTable,
+    routes: Vec<Arc<Route>>,
+}
+
+impl Routes {
+    /// `table` numbers the routes of `routes`.
+    #[must_use]
+    pub fn new(table: RouteTable, routes: Vec<Arc<Route>>) -> Self {
+        Routes { table, routes }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes.iter()
+    }
+
+    #[must_use]
+    pub fn find(&self, kind: &str, version: Option<&str>) -> Option<&Arc<Route>> {
+        self.table.find(kind, version).and_then(|number| self.routes.get(number))
+    }
+}

@@ -1,0 +1,191 @@
+//! The path of one job: decode, route, execute, decide, settle. The page to read first.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::sync::{RwLockReadGuard, RwLockWriteGuard};
+use tokio::time::Instant;
+
+use super::context::Context;
+use super::pool::{Feed, Pool, Slot};
+use super::routes::Route;
+use super::running::{Cancelled, Registered};
+use super::settle::{Held, Lease};
+use crate::clock::between;
+use crate::job::decode::{Received, decode};
+use crate::job::{Job, Malformed};
+use crate::outcome::{Class, Failure, Interruption, Outcome, Reason, Verdict};
+use crate::ports::{Delivery, QueueError};
+use crate::retry::{self, Moment, Policy};
+use crate::telemetry::Wait;
+
+/// Deliveries that were neither settled nor given back, after which a job is run alone to find out.
+const SUSPICION: u32 = 2;
+/// How long a suspect holds back new runs while it waits for the others to end, and how long it lets them go on between.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_secs(300);
+
+/// Whose turn it is: beside others, or alone in the process.
+enum Turn<'a> {
+    Shared { _beside: RwLockReadGuard<'a, ()> },
+    Alone { _alone: RwLockWriteGuard<'a, ()> },
+}
+
+impl Pool {
+    /// Takes one delivery to its end. Whatever happens in here, the message is acknowledged last, or given back.
+    pub(super) async fn process(self: Arc<Self>, feed: Arc<Feed>, delivery: Delivery, _slot: Slot) {
+        let received = Received { origin: delivery.origin, published: delivery.published, now: self.shared.clock.now() };
+        let decoded = decode(&delivery.message, &feed.decoding, &received);
+        let lease = Lease { receipt: delivery.receipt, renew_at: Instant::now() + self.shared.lease / 3 };
+        let mut held = Held { feed: &feed, message: delivery.message, lease, received, marked: false, log_tail: String::new() };
+        let job = match decoded {
+            Ok(job) => job,
+            Err(malformed) => return self.settle_malformed(malformed, held).await,
+        };
+        let Some(route) = self.routes.find(&job.kind, job.version.as_deref()).cloned() else {
+            let verdict = retry::decide(no_route(&job).into(), &job, &self.unrouted.policy, &self.moment(Duration::ZERO));
+            return self.settle(&verdict, &job, None, held).await;
+        };
+        let turn = self.turn_of(&job, delivery.unsettled, &mut held.lease).await;
+        let started = Instant::now();
+        let verdict = match self.before(&job, &route.policy) {
+            Some(verdict) => verdict,
+            None => match self.execute(&job, &route, &mut held, matches!(turn, Turn::Alone { .. })).await {
+                Ok(outcome) => retry::decide(outcome, &job, &route.policy, &self.moment(started.elapsed())),
+                Err(by) => Verdict::Discard { by },
+            },
+        };
+        self.settle(&verdict, &job, Some(&route), held).await; // publish, wait for the confirm, then ack: last line
+    }
+
+    /// What is decided before a run: the crash of a marked job, a deadline that has passed, a time that has not come.
+    fn before(&self, job: &Job, policy: &Policy) -> Option<Verdict> {
+        let moment = self.moment(Duration::ZERO);
+        if job.life.suspect {
+            let failure = Failure::new(Class::Crashed, "the worker process died while this job ran alone in it");
+            return Some(retry::decide(failure.into(), job, policy, &moment));
+        }
+        if let Some(deadline) = job.deadline.filter(|deadline| *deadline <= moment.now) {
+            return Some(retry::expired(job, deadline, &moment));
+        }
+        let at = job.due().filter(|due| *due > moment.now)?;
+        Some(Verdict::Retry { at, life: job.life.clone() })
+    }
+
+    /// Waits for the job's turn. A suspect waits until nothing else runs, and holds new runs back for a while at a time.
+    async fn turn_of(&self, job: &Job, unsettled: u32, lease: &mut Lease) -> Turn<'_> {
+        if unsettled <= SUSPICION || job.life.suspect {
+            return Turn::Shared { _beside: self.shared.alone.read().await };
+        }
+        tracing::warn!(job = %job.id, "was running each of the {unsettled} times that the worker died; it runs alone now");
+        let _waiting = self.metrics.wait(Wait::Suspect);
+        let alone = async {
+            loop {
+                match tokio::time::timeout(PATIENCE, self.shared.alone.write()).await {
+                    Ok(alone) => return alone,
+                    Err(_) => tokio::time::sleep(PAUSE).await,
+                }
+            }
+        };
+        Turn::Alone { _alone: self.keep(lease, alone, || {}).await }
+    }
+
+    /// Runs the job; answers its outcome, or who discarded it meanwhile.
+    async fn execute(&self, job: &Job, route: &Route, held: &mut Held<'_>, alone: bool) -> Result<Outcome, Arc<str>> {
+        if alone && !self.mark(job, held).await {
+            return Ok(Outcome::Interrupted(Interruption::Stopping));
+        }
+        let context = Arc::new(self.context(job, route, alone));
+        let registered = self.shared.running.enter(&held.feed.name, &context, held.received.now);
+        route.metrics.started(held.received.published.map(|published| between(published, held.received.now)));
+        let start = Instant::now();
+        let run = AssertUnwindSafe(route.executor.execute(job, &context)).catch_unwind();
+        let outcome = self.keep(&mut held.lease, run, || registered.cancel(Cancelled::LeaseLost)).await;
+        route.metrics.finished(start.elapsed());
+        held.log_tail = context.log_tail();
+        let outcome = outcome.unwrap_or_else(|panic| {
+            let what = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
+            Failure::new(Class::Failed, format!("the executor panicked: {}", what.unwrap_or_default())).into()
+        });
+        let outcome = cancelled(outcome, &context, &registered)?;
+        if let Outcome::Failed(failure) = &outcome {
+            route.metrics.failed(failure.class);
+        }
+        Ok(outcome)
+    }
+
+    /// Writes the start mark of a suspect: without it the run must not begin.
+    async fn mark(&self, job: &Job, held: &mut Held<'_>) -> bool {
+        let mut life = job.life.clone();
+        life.suspect = true;
+        while let Err(error) = held.lease.receipt.mark(&life).await {
+            tracing::warn!(job = %job.id, "cannot write its start mark: {error}; trying again");
+            if self.while_leased(&mut held.lease, self.pause(1)).await.is_err() {
+                return false;
+            }
+        }
+        held.marked = true;
+        true
+    }
+
+    fn context(&self, job: &Job, route: &Route, alone: bool) -> Context {
+        let mut context = Context::new(job.id.clone(), route.name.clone(), route.policy.timeout);
+        context.attempt = job.run_number();
+        context.deadline = job.deadline;
+        context.time_left = job.deadline.map(|deadline| Instant::now() + between(self.shared.clock.now(), deadline));
+        context.alone = alone || job.life.alone;
+        context
+    }
+
+    /// Waits for `work` while renewing the lease at a third of its length; `lost` is called when it is gone.
+    pub(super) async fn keep<F: Future>(&self, lease: &mut Lease, work: F, mut lost: impl FnMut()) -> F::Output {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = tokio::time::sleep_until(lease.renew_at) => {
+                    lease.renew_at = Instant::now() + self.shared.lease / 3;
+                    match lease.receipt.extend(self.shared.lease).await {
+                        Ok(()) => {}
+                        Err(QueueError::LeaseLost) => lost(),
+                        Err(error) => tracing::warn!("cannot renew a lease: {error}"),
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn moment(&self, took: Duration) -> Moment {
+        Moment { now: self.shared.clock.now(), jitter: fastrand::f64(), took, worker: self.shared.worker.clone() }
+    }
+
+    async fn settle_malformed(&self, Malformed(message): Malformed, held: Held<'_>) {
+        let id = held.received.origin.id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string().into());
+        let life = crate::job::Life { v: 1, origin: Some(held.received.origin.clone()), ..Default::default() };
+        let verdict = Verdict::DeadLetter { reason: Reason::MALFORMED, class: Class::Rejected, message, life };
+        self.settle(&verdict, &Job::unreadable(id), None, held).await;
+    }
+}
+
+fn no_route(job: &Job) -> Failure {
+    let version = job.version.as_ref().map(|version| format!(" version {version}")).unwrap_or_default();
+    Failure::new(Class::NoRoute, format!("no route matches the type {:?}{version}", job.kind))
+}
+
+/// What a run's outcome is once it is known who asked it to end, or who discarded it. A run that was done all the same
+/// is done.
+fn cancelled(outcome: Outcome, context: &Context, registered: &Registered<'_>) -> Result<Outcome, Arc<str>> {
+    if matches!(outcome, Outcome::Done(_)) || !context.cancel.is_cancelled() {
+        return Ok(outcome);
+    }
+    Ok(match registered.cancelled() {
+        Some(Cancelled::Operator { by, discard: true }) => return Err(by),
+        Some(Cancelled::Operator { by, discard: false }) => Failure::new(Class::Aborted, format!("cancelled by {by}")).into(),
+        Some(Cancelled::LeaseLost) => Outcome::Interrupted(Interruption::LeaseLost),
+        Some(Cancelled::Stopping) => Outcome::Interrupted(Interruption::Stopping),
+        None => outcome,
+    })
+}

@@ -1,0 +1,173 @@
+//! What the writer is asked to do; each operation is answered once its commit is on disk.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::lease::Token;
+use super::place::{Place, QueueNumber};
+use super::ready::Withdrawn;
+use super::ready_queue::ReadyQueue;
+use super::store::Shared;
+use super::waiting::{Parts, Waiting};
+use crate::job::{FAILURE_HEADER, JOB_HEADER, Message};
+use crate::ports::{Acted, Action, Ending, QueueError, Settled, Submitted};
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, QueueError>>;
+
+pub(super) enum Operation {
+    /// One message, from a sink.
+    Put {
+        queue: Arc<ReadyQueue>,
+        arrival: Arrival,
+        reply: Reply<()>,
+    },
+    Submit {
+        queue: Arc<ReadyQueue>,
+        arrivals: Vec<Arrival>,
+        reply: Reply<Vec<Submitted>>,
+    },
+    Settle(Settle),
+    /// Writes a life over a held job.
+    Mark {
+        token: Token,
+        job: Arc<Waiting>,
+        life: Bytes,
+        reply: Reply<()>,
+    },
+    /// Starts to keep a queue's next jobs in memory, for its source.
+    Open {
+        queue: Arc<ReadyQueue>,
+        tails: Option<[Place; 10]>,
+        reply: Reply<()>,
+    },
+    Pause {
+        queue: Arc<ReadyQueue>,
+        paused: bool,
+        reply: Reply<()>,
+    },
+    Act(Box<Act>),
+    /// Changes a setting of the writer's connection, such as to make the disk full.
+    #[cfg(test)]
+    Pragma {
+        sql: &'static str,
+        reply: Reply<()>,
+    },
+}
+
+/// A message on its way into a queue.
+pub(super) struct Arrival {
+    pub id: Arc<str>,
+    pub message: Message,
+    pub parts: Parts,
+    /// Milliseconds since 1970.
+    pub due: Option<i64>,
+    pub priority: u8,
+    pub digest: u128,
+    /// Where the writer put it; [`Place::NONE`] when the id was known.
+    pub place: Place,
+}
+
+/// The end of a lease by its holder.
+pub(super) struct Settle {
+    pub token: Token,
+    pub job: Arc<Waiting>,
+    pub how: Settlement,
+    /// Where the writer moved the job to.
+    pub moved: Place,
+    pub outcome: Settled,
+    pub reply: Reply<Settled>,
+}
+
+pub(super) enum Settlement {
+    End(Ending),
+    /// Into the same queue, due at `at`.
+    Later {
+        at: i64,
+        life: Bytes,
+        parked: bool,
+    },
+    /// Into the dead letters.
+    Dead {
+        dead: Arc<ReadyQueue>,
+        life: Bytes,
+        document: Bytes,
+    },
+}
+
+/// An operator's action on one job.
+pub(super) struct Act {
+    pub queue: Arc<ReadyQueue>,
+    pub id: Arc<str>,
+    pub action: Action,
+    pub acted: Acted,
+    /// The queue the job was submitted to.
+    pub home: QueueNumber,
+    /// What was held back from the source while the action is under way.
+    pub withdrawn: Option<(Arc<ReadyQueue>, Place, Withdrawn)>,
+    /// Where the job stands now, if it still does.
+    pub moved: Place,
+    pub reply: Reply<Acted>,
+}
+
+impl Arrival {
+    pub fn new(queue: &ReadyQueue, id: Arc<str>, mut message: Message, due: Option<i64>, priority: u8) -> Self {
+        let parts = Parts::of(&message);
+        if parts.life.is_some() || parts.failure.is_some() {
+            // the order in which a message read back from the file has its headers
+            message.headers.retain(|header| &*header.name != JOB_HEADER && &*header.name != FAILURE_HEADER);
+            let ours = Parts { headers: None, ..parts.clone() };
+            message.headers.extend(ours.into_headers());
+        }
+        let digest = queue.digest(&id);
+        Arrival { id, message, parts, due, priority: priority.min(9), digest, place: Place::NONE }
+    }
+}
+
+impl Act {
+    pub fn new(queue: Arc<ReadyQueue>, id: &str, action: Action, reply: Reply<Acted>) -> Self {
+        let (acted, moved) = (Acted::NotFound, Place::NONE);
+        Act { queue, id: id.into(), action, acted, home: 0, withdrawn: None, moved, reply }
+    }
+
+    /// Puts what was held back from the source where it was.
+    pub fn undo(&mut self) {
+        if let Some((queue, place, withdrawn)) = self.withdrawn.take() {
+            queue.undo(place, withdrawn);
+        }
+    }
+}
+
+impl Operation {
+    /// Whether it can only free space.
+    pub fn settles(&self) -> bool {
+        matches!(self, Operation::Settle(_))
+    }
+
+    /// Its commit has failed.
+    pub fn undo(&mut self) {
+        if let Operation::Act(act) = self {
+            act.undo();
+        }
+    }
+
+    /// Answers that it did not happen. The lease of a settlement is its holder's again; where the holder has gone
+    /// meanwhile, it is given back.
+    pub fn refuse(self, error: QueueError, shared: &Shared) {
+        match self {
+            Operation::Put { reply, .. } | Operation::Mark { reply, .. } => drop(reply.send(Err(error))),
+            Operation::Open { reply, .. } | Operation::Pause { reply, .. } => drop(reply.send(Err(error))),
+            Operation::Submit { reply, .. } => drop(reply.send(Err(error))),
+            Operation::Settle(settle) => {
+                shared.leases().unsettle(settle.token);
+                if settle.reply.send(Err(error)).is_err() {
+                    shared.give_back(settle.token);
+                }
+            }
+            Operation::Act(act) => drop(act.reply.send(Err(error))),
+            #[cfg(test)]
+            Operation::Pragma { reply, .. } => drop(reply.send(Err(error))),
+        }
+    }
+}

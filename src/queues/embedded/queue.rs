@@ -1,0 +1,156 @@
+//! One queue of the store behind the ports: its source and its sinks.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::operation::Operation;
+use super::ready_queue::ReadyQueue;
+use super::receipt::EmbeddedReceipt;
+use super::store::{MAX_MESSAGE, Shared, Store};
+use super::waiting::Waiting;
+use crate::job::Origin;
+use crate::ports::{Capabilities, Delivery, Outgoing, Queue, QueueError, Room, Sink, Source};
+
+pub(super) struct EmbeddedQueue {
+    /// Held so that the store stays open.
+    store: Arc<Store>,
+    /// The name of its block in the config.
+    block: Arc<str>,
+    queue: Arc<ReadyQueue>,
+}
+
+impl EmbeddedQueue {
+    pub fn new(store: Arc<Store>, block: &str, queue: &str) -> Self {
+        let queue = store.shared.registry.named(queue);
+        EmbeddedQueue { store, block: block.into(), queue }
+    }
+}
+
+#[async_trait]
+impl Queue for EmbeddedQueue {
+    fn name(&self) -> &str {
+        &self.block
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            transfers: true,
+            durable: true,
+            keeps_endings: true,
+            exact_attempts: true,
+            honours_priority: true,
+            longest_delay: None,
+            longest_lease: None,
+            max_message: MAX_MESSAGE,
+        }
+    }
+
+    async fn source(&self) -> Result<Box<dyn Source>, QueueError> {
+        if !self.queue.claim_source() {
+            return Err(QueueError::Refused(format!("{} has a source already: let one pool take from it", self.queue.name)));
+        }
+        let source = EmbeddedSource {
+            store: self.store.clone(),
+            dead: self.store.shared.registry.dead_of(&self.queue),
+            queue: self.queue.clone(),
+        };
+        let open = |reply| Operation::Open { queue: source.queue.clone(), tails: None, reply };
+        self.store.shared.ask(open).await?;
+        Ok(Box::new(source))
+    }
+
+    fn sink(&self) -> Arc<dyn Sink> {
+        Arc::new(EmbeddedSink { store: self.store.clone(), queue: self.queue.clone() })
+    }
+
+    fn dead_letters(&self) -> Arc<dyn Sink> {
+        let queue = self.store.shared.registry.dead_of(&self.queue);
+        Arc::new(EmbeddedSink { store: self.store.clone(), queue })
+    }
+}
+
+struct EmbeddedSink {
+    store: Arc<Store>,
+    queue: Arc<ReadyQueue>,
+}
+
+#[async_trait]
+impl Sink for EmbeddedSink {
+    fn address(&self) -> &str {
+        &self.queue.name
+    }
+
+    async fn send(&self, outgoing: Outgoing) -> Result<(), QueueError> {
+        self.store.shared.put(&self.queue, outgoing).await
+    }
+}
+
+struct EmbeddedSource {
+    store: Arc<Store>,
+    queue: Arc<ReadyQueue>,
+    /// Where the queue's dead letters go.
+    dead: Arc<ReadyQueue>,
+}
+
+#[async_trait]
+impl Source for EmbeddedSource {
+    async fn next(&mut self, room: Room) -> Result<Vec<Delivery>, QueueError> {
+        if room.jobs == 0 {
+            return Ok(Vec::new());
+        }
+        loop {
+            let arrived = self.queue.arrived.notified();
+            let jobs = self.take(room)?;
+            if !jobs.is_empty() {
+                return Ok(self.lease(jobs, room));
+            }
+            arrived.await;
+        }
+    }
+}
+
+impl EmbeddedSource {
+    fn take(&self, room: Room) -> Result<Vec<Arc<Waiting>>, QueueError> {
+        let shared = &self.store.shared;
+        if shared.inbox.is_closed() {
+            return Err(shared.closed());
+        }
+        if let Some(trouble) = self.queue.take_trouble() {
+            return Err(trouble);
+        }
+        let mut jobs = Vec::new();
+        let refills = {
+            let mut ready = self.queue.ready();
+            ready.take(&room, &mut jobs);
+            ready.refills()
+        };
+        for refill in refills {
+            shared.refill(&self.queue, refill);
+        }
+        Ok(jobs)
+    }
+
+    fn lease(&self, jobs: Vec<Arc<Waiting>>, room: Room) -> Vec<Delivery> {
+        let tokens = self.store.shared.lease(&self.queue, &jobs, room.lease);
+        let deliver = |(job, token): (Arc<Waiting>, _)| Delivery {
+            message: job.message.clone(),
+            origin: Origin { queue: self.queue.name.clone(), id: Some(job.id.clone()), ..Origin::default() },
+            published: Timestamp::from_millisecond(job.submitted).ok(),
+            unsettled: job.unsettled,
+            receipt: Box::new(EmbeddedReceipt::new(self.shared(), job, token, &self.dead)),
+        };
+        jobs.into_iter().zip(tokens).map(deliver).collect()
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.store.shared
+    }
+}
+
+impl Drop for EmbeddedSource {
+    fn drop(&mut self) {
+        self.queue.drop_source();
+    }
+}

@@ -1,0 +1,147 @@
+//! One queue of the file as the process knows it, and the table of them all.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+
+use tokio::sync::Notify;
+
+use super::ledger;
+use super::place::{Place, QueueNumber};
+use super::ready::{Ready, Withdrawn};
+use super::waiting::Waiting;
+use crate::ports::QueueError;
+
+/// What a queue's dead letters are called.
+pub(super) const DEAD_SUFFIX: &str = ".dead";
+
+pub(super) struct ReadyQueue {
+    pub name: Arc<str>,
+    seed: u64,
+    number: OnceLock<QueueNumber>,
+    ready: Mutex<Ready>,
+    /// There is something to take, or a refill to start.
+    pub arrived: Notify,
+    has_source: AtomicBool,
+    /// Why the last refill failed, for the source to tell.
+    trouble: Mutex<Option<QueueError>>,
+}
+
+impl ReadyQueue {
+    fn new(name: Arc<str>) -> Self {
+        ReadyQueue {
+            seed: ledger::seed(&name),
+            name,
+            number: OnceLock::new(),
+            ready: Mutex::default(),
+            arrived: Notify::new(),
+            has_source: AtomicBool::new(false),
+            trouble: Mutex::default(),
+        }
+    }
+
+    /// Its number in the file, once the writer has given it one.
+    pub fn number(&self) -> Option<QueueNumber> {
+        self.number.get().copied()
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.name.ends_with(DEAD_SUFFIX)
+    }
+
+    /// What a job of this queue adds to the sums of its ledger.
+    pub fn digest(&self, id: &str) -> u128 {
+        ledger::digest(self.seed, id)
+    }
+
+    pub fn ready(&self) -> MutexGuard<'_, Ready> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn give_back(&self, job: Arc<Waiting>) {
+        self.ready().give_back(job);
+        self.arrived.notify_one();
+    }
+
+    pub fn undo(&self, place: Place, withdrawn: Withdrawn) {
+        self.ready().undo(place, withdrawn);
+        self.arrived.notify_one();
+    }
+
+    pub fn set_trouble(&self, trouble: QueueError) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
+    }
+
+    pub fn take_trouble(&self) -> Option<QueueError> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// True for the first caller until [`ReadyQueue::drop_source`].
+    pub fn claim_source(&self) -> bool {
+        !self.has_source.swap(true, Ordering::AcqRel)
+    }
+
+    pub fn drop_source(&self) {
+        self.has_source.store(false, Ordering::Release);
+    }
+}
+
+/// Every queue that was named in this process or stands in the file.
+#[derive(Default)]
+pub(super) struct Registry {
+    queues: RwLock<Queues>,
+}
+
+#[derive(Default)]
+struct Queues {
+    by_name: HashMap<Arc<str>, Arc<ReadyQueue>>,
+    by_number: HashMap<QueueNumber, Arc<ReadyQueue>>,
+}
+
+impl Registry {
+    /// The queue of this name; it need not stand in the file yet.
+    pub fn named(&self, name: &str) -> Arc<ReadyQueue> {
+        if let Some(queue) = self.find(name) {
+            return queue;
+        }
+        let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
+        let name: Arc<str> = name.into();
+        queues.by_name.entry(name.clone()).or_insert_with(|| Arc::new(ReadyQueue::new(name))).clone()
+    }
+
+    /// The queue of this name, if it was named before.
+    pub fn find(&self, name: &str) -> Option<Arc<ReadyQueue>> {
+        self.queues.read().unwrap_or_else(PoisonError::into_inner).by_name.get(name).cloned()
+    }
+
+    /// Where the dead letters of a queue go.
+    pub fn dead_of(&self, queue: &ReadyQueue) -> Arc<ReadyQueue> {
+        self.named(&format!("{}{DEAD_SUFFIX}", queue.name))
+    }
+
+    pub fn numbered(&self, number: QueueNumber) -> Option<Arc<ReadyQueue>> {
+        self.queues.read().unwrap_or_else(PoisonError::into_inner).by_number.get(&number).cloned()
+    }
+
+    /// Notes which number the file gives a queue.
+    pub fn set_number(&self, queue: &Arc<ReadyQueue>, number: QueueNumber) {
+        if queue.number.set(number).is_ok() {
+            let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
+            queues.by_number.insert(number, queue.clone());
+        }
+    }
+
+    /// Lets every source see that the store is closed.
+    pub fn wake_all(&self) {
+        let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
+        queues.by_name.values().for_each(|queue| queue.arrived.notify_one());
+    }
+
+    /// All queues that stand in the file, by name.
+    pub fn all(&self) -> Vec<Arc<ReadyQueue>> {
+        let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = queues.by_number.values().cloned().collect();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all
+    }
+}

@@ -1,0 +1,89 @@
+//! The duty to settle a leased job: every way out ends the lease exactly once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::lease::{self, Token};
+use super::operation::{Operation, Settle, Settlement};
+use super::place::Place;
+use super::ready_queue::ReadyQueue;
+use super::store::Shared;
+use super::waiting::Waiting;
+use crate::job::Life;
+use crate::ports::{Ending, QueueError, Receipt, Settled, Transfer, Unsettled};
+
+pub(super) struct EmbeddedReceipt {
+    shared: Arc<Shared>,
+    job: Arc<Waiting>,
+    token: Token,
+    dead: Arc<ReadyQueue>,
+    settled: bool,
+}
+
+impl EmbeddedReceipt {
+    pub fn new(shared: &Arc<Shared>, job: Arc<Waiting>, token: Token, dead: &Arc<ReadyQueue>) -> Self {
+        EmbeddedReceipt { shared: shared.clone(), job, token, dead: dead.clone(), settled: false }
+    }
+
+    async fn settle(mut self: Box<Self>, how: Settlement) -> Result<Settled, Unsettled> {
+        if !self.shared.leases().settle(self.token) {
+            self.settled = true;
+            return Ok(Settled::Fenced);
+        }
+        let (token, job) = (self.token, self.job.clone());
+        let settle = |reply| Operation::Settle(Settle { token, job, how, moved: Place::NONE, outcome: Settled::Done, reply });
+        match self.shared.ask(settle).await {
+            Ok(settled) => {
+                self.settled = true;
+                Ok(settled)
+            }
+            Err(error) => {
+                // also where the writer never took it: it is held again, and given back when dropped
+                self.shared.leases().unsettle(self.token);
+                Err(Unsettled { receipt: self, error })
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Receipt for EmbeddedReceipt {
+    async fn ack(self: Box<Self>, ending: Ending) -> Result<Settled, Unsettled> {
+        self.settle(Settlement::End(ending)).await
+    }
+
+    async fn transfer(self: Box<Self>, copy: Transfer) -> Result<Settled, Unsettled> {
+        let how = match copy {
+            Transfer::Later { at, life } => {
+                Settlement::Later { at: at.as_millisecond(), parked: life.park.is_some(), life: life.to_json().into() }
+            }
+            Transfer::Dead { life, document, event: _ } => {
+                Settlement::Dead { dead: self.dead.clone(), life: life.to_json().into(), document }
+            }
+        };
+        self.settle(how).await
+    }
+
+    async fn extend(&self, lease: Duration) -> Result<(), QueueError> {
+        let renewed = self.shared.leases().extend(self.token, lease::until(lease));
+        if renewed { Ok(()) } else { Err(QueueError::LeaseLost) }
+    }
+
+    async fn mark(&self, life: &Life) -> Result<(), QueueError> {
+        let (token, job) = (self.token, self.job.clone());
+        let life = Bytes::from(life.to_json());
+        self.shared.ask(|reply| Operation::Mark { token, job, life, reply }).await
+    }
+}
+
+impl Drop for EmbeddedReceipt {
+    fn drop(&mut self) {
+        if self.settled {
+            return;
+        }
+        self.shared.give_back(self.token);
+    }
+}

@@ -1,0 +1,129 @@
+//! A job as the store holds it in memory, and its message in the columns of its row.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::place::{Place, QueueNumber};
+use crate::job::{FAILURE_HEADER, Header, JOB_HEADER, Life, Message};
+
+/// A job that is ready or leased.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub place: Place,
+    /// The queue it was submitted to.
+    pub home: QueueNumber,
+    /// Its part of the home's ledger.
+    pub digest: u128,
+    pub id: Arc<str>,
+    /// Milliseconds since 1970.
+    pub submitted: i64,
+    pub priority: u8,
+    /// Leases that ended neither settled nor given back.
+    pub unsettled: u32,
+    /// As it is delivered: with the headers of its life and, in dead letters, of its failure.
+    pub message: Message,
+}
+
+impl Waiting {
+    pub fn copy(&self) -> Self {
+        Waiting { id: self.id.clone(), message: self.message.clone(), ..*self }
+    }
+
+    /// The same job with a rewritten life.
+    pub fn with_life(&self, place: Place, life: &Bytes) -> Self {
+        let mut copy = Waiting { place, ..self.copy() };
+        copy.message.set_header(JOB_HEADER, life.clone());
+        copy
+    }
+}
+
+/// The parts of a message that have columns of their own.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Parts {
+    /// The headers but for the two below; none is `None`.
+    pub headers: Option<Vec<u8>>,
+    pub life: Option<Bytes>,
+    pub failure: Option<Bytes>,
+}
+
+impl Parts {
+    pub fn of(message: &Message) -> Self {
+        if message.headers.is_empty() {
+            return Parts::default();
+        }
+        Parts {
+            headers: encode_headers(&message.headers),
+            life: message.header(JOB_HEADER).cloned(),
+            failure: message.header(FAILURE_HEADER).cloned(),
+        }
+    }
+
+    /// Whether the job waits without spending attempts.
+    pub fn is_parked(&self) -> bool {
+        let life = self.life.as_deref().and_then(|life| serde_json::from_slice::<Life>(life).ok());
+        life.is_some_and(|life| life.park.is_some())
+    }
+
+    /// All headers of the message.
+    pub fn into_headers(self) -> Vec<Header> {
+        let mut headers = self.headers.map_or_else(Vec::new, |encoded| decode_headers(&Bytes::from(encoded)));
+        headers.extend(self.life.map(|life| Header::new(JOB_HEADER, life)));
+        headers.extend(self.failure.map(|failure| Header::new(FAILURE_HEADER, failure)));
+        headers
+    }
+}
+
+/// Each header as the lengths of its name and value (two and four bytes, little-endian) and the two themselves.
+fn encode_headers(headers: &[Header]) -> Option<Vec<u8>> {
+    let mut encoded = Vec::new();
+    for header in headers.iter().filter(|header| !is_ours(&header.name)) {
+        let (Ok(name), Ok(value)) = (u16::try_from(header.name.len()), u32::try_from(header.value.len())) else { continue };
+        encoded.extend_from_slice(&name.to_le_bytes());
+        encoded.extend_from_slice(&value.to_le_bytes());
+        encoded.extend_from_slice(header.name.as_bytes());
+        encoded.extend_from_slice(&header.value);
+    }
+    (!encoded.is_empty()).then_some(encoded)
+}
+
+fn is_ours(name: &str) -> bool {
+    name == JOB_HEADER || name == FAILURE_HEADER
+}
+
+fn decode_headers(encoded: &Bytes) -> Vec<Header> {
+    let mut headers = Vec::new();
+    let mut at = 0;
+    while let Some(lengths) = encoded.get(at..at + 6) {
+        let name = usize::from(u16::from_le_bytes([lengths[0], lengths[1]]));
+        let value = u32::from_le_bytes([lengths[2], lengths[3], lengths[4], lengths[5]]) as usize;
+        let (start, end) = (at + 6 + name, at + 6 + name + value);
+        if end > encoded.len() {
+            break;
+        }
+        let name = String::from_utf8_lossy(&encoded[at + 6..start]);
+        headers.push(Header { name: name.into(), value: encoded.slice(start..end) });
+        at = end;
+    }
+    headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_any_bytes_are_read_back_with_ours_last() {
+        let mut message = Message::of("body");
+        message.headers.push(Header::new(JOB_HEADER, "{}"));
+        message.headers.push(Header::new("x", vec![0xff, 0]));
+        message.headers.push(Header::new("x", ""));
+        let headers = Parts::of(&message).into_headers();
+        assert_eq!(headers, [Header::new("x", vec![0xff, 0]), Header::new("x", ""), Header::new(JOB_HEADER, "{}")]);
+    }
+
+    #[test]
+    fn a_message_without_headers_has_no_header_column() {
+        assert!(Parts::of(&Message::of("body")).headers.is_none());
+    }
+}

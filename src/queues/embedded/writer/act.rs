@@ -1,0 +1,252 @@
+//! What operators do to single jobs.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, params};
+
+use super::super::ledger::Line;
+use super::super::operation::Act;
+use super::super::place::{EndKind, Lane, Place, QueueNumber, Standing};
+use super::super::ready::Withdrawn;
+use super::super::ready_queue::{DEAD_SUFFIX, ReadyQueue};
+use super::super::rows::{self, COLUMNS};
+use super::super::waiting::Waiting;
+use super::Writer;
+use crate::job::decode::{Received, decode, life_of};
+use crate::job::failure::Death;
+use crate::job::{Decoding, FailureDocument, Life, Origin};
+use crate::outcome::{Class, Reason};
+use crate::ports::{Acted, Action, End, Ending, State};
+
+/// A job that stands in the file, with the queue it stands in.
+struct Found {
+    job: Waiting,
+    due: Option<i64>,
+    queue: Arc<ReadyQueue>,
+}
+
+impl Found {
+    fn state(&self) -> State {
+        standing_state(&self.queue, self.job.place.lane())
+    }
+
+    fn life(&self) -> Life {
+        life_of(&self.job.message).unwrap_or_default()
+    }
+}
+
+/// The state of a job that stands in a lane, unless it is leased.
+pub(in super::super) fn standing_state(queue: &ReadyQueue, lane: Lane) -> State {
+    match lane {
+        _ if queue.is_dead() => State::Dead,
+        Lane::DELAYED => State::Delayed,
+        Lane::PARKED => State::Parked,
+        _ => State::Waiting,
+    }
+}
+
+/// The state of a job that has ended.
+pub(in super::super) fn ended_state(kind: EndKind) -> State {
+    match kind {
+        EndKind::Completed => State::Completed,
+        EndKind::Discarded => State::Discarded,
+        EndKind::Moved | EndKind::DeadElsewhere => State::Moved,
+    }
+}
+
+impl Writer<'_> {
+    pub(super) fn act(&mut self, act: &mut Act) -> rusqlite::Result<()> {
+        act.moved = Place::NONE;
+        act.acted = match self.look_up(&act.queue, &act.id)? {
+            None => Acted::NotFound,
+            Some(Standing::Ended(kind, _)) => Acted::NotNow(ended_state(kind)),
+            Some(Standing::At(place)) => match self.found(place)? {
+                None => Acted::NotFound,
+                Some(found) => self.act_on(act, &found)?,
+            },
+        };
+        Ok(())
+    }
+
+    /// Where a job stands that was submitted to the queue, or lies in it.
+    fn look_up(&self, queue: &ReadyQueue, id: &str) -> rusqlite::Result<Option<Standing>> {
+        let Some(number) = queue.number() else { return Ok(None) };
+        let mut select = self.connection.prepare_cached("SELECT queue, standing FROM ids WHERE id = ?")?;
+        let mut rows = select.query([id])?;
+        let mut lies_there = None;
+        while let Some(row) = rows.next()? {
+            let standing = Standing::from_column(row.get(1)?);
+            if row.get::<_, QueueNumber>(0)? == number {
+                return Ok(Some(standing));
+            }
+            if matches!(standing, Standing::At(place) if place.queue() == number) {
+                lies_there = Some(standing);
+            }
+        }
+        Ok(lies_there)
+    }
+
+    fn found(&self, place: Place) -> rusqlite::Result<Option<Found>> {
+        let select = format!("SELECT {COLUMNS}, due FROM jobs WHERE place = ?");
+        let registry = &self.shared.registry;
+        let mut select = self.connection.prepare_cached(&select)?;
+        let found = select.query_row([place.0], |row| Ok((rows::waiting(row, registry)?, row.get(11)?))).optional()?;
+        Ok(found.and_then(|(job, due)| registry.numbered(place.queue()).map(|queue| Found { job, due, queue })))
+    }
+
+    fn act_on(&mut self, act: &mut Act, found: &Found) -> rusqlite::Result<Acted> {
+        act.home = found.job.home;
+        let state = found.state();
+        let fits = match act.action {
+            Action::Cancel { .. } => state != State::Dead,
+            Action::RunNow => matches!(state, State::Delayed | State::Parked),
+            Action::Replay | Action::Discard { .. } => state == State::Dead,
+        };
+        let place = found.job.place;
+        if place.lane().is_ready() {
+            match found.queue.ready().withdraw(place) {
+                Withdrawn::Running => return Ok(Acted::NotNow(State::Running)),
+                withdrawn => act.withdrawn = Some((found.queue.clone(), place, withdrawn)),
+            }
+        }
+        if !fits {
+            act.undo();
+            return Ok(Acted::NotNow(state));
+        }
+        if let Some(due) = found.due {
+            self.statements.delete_due.execute([due, place.0])?;
+        }
+        match act.action.clone() {
+            Action::Cancel { by, discard: true } | Action::Discard { by } => self.discard(found, &by)?,
+            Action::Cancel { by, discard: false } => act.moved = self.abort(found, &by)?,
+            Action::RunNow => act.moved = self.run_now(found)?,
+            Action::Replay => match self.replay(found)? {
+                Ok(place) => act.moved = place,
+                Err(state) => {
+                    act.undo();
+                    return Ok(Acted::NotNow(state));
+                }
+            },
+        }
+        Ok(Acted::Done)
+    }
+
+    fn wall_time(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.now).unwrap_or_default()
+    }
+
+    fn discard(&mut self, found: &Found, by: &str) -> rusqlite::Result<()> {
+        let ending = Ending { end: End::Discarded { by: by.into() }, event: None, at: self.wall_time() };
+        self.end(&found.job, &ending).map(|_| ())
+    }
+
+    /// Into the dead letters as `aborted`.
+    fn abort(&mut self, found: &Found, by: &str) -> rusqlite::Result<Place> {
+        let now = self.wall_time();
+        let received = Received { origin: Origin::default(), published: None, now };
+        let job = decode(&found.job.message, &Decoding::Envelope, &received).ok();
+        let mut life = found.life();
+        (life.due, life.park, life.suspect) = (None, None, false);
+        let message = format!("cancelled by {by}");
+        let death = Death {
+            reason: Reason::Class(Class::Aborted),
+            class: Class::Aborted,
+            message: &message,
+            log_tail: String::new(),
+            now,
+        };
+        let mut document = FailureDocument::new(&found.job.id, &life, death);
+        if let Some(job) = job {
+            (document.kind, document.tenant) = (Some(job.kind), Some(job.tenant));
+        }
+        let dead = self.shared.registry.dead_of(&found.queue);
+        let number = self.number(&dead)?;
+        let to = self.next_place(number, Lane::DEAD);
+        let (life, document) = (Bytes::from(life.to_json()), Bytes::from(document.to_json()));
+        self.relocate(&found.job, to, None, (&life, Some(&document)))?;
+        Ok(to)
+    }
+
+    fn run_now(&mut self, found: &Found) -> rusqlite::Result<Place> {
+        let job = &found.job;
+        let to = self.next_place(job.place.queue(), Lane::of_priority(job.priority));
+        let mut life = found.life();
+        (life.due, life.park) = (None, None);
+        self.relocate(job, to, None, (&life.to_json().into(), None))?;
+        Ok(to)
+    }
+
+    /// Back to where it came from with a new life; the state that forbids it otherwise.
+    fn replay(&mut self, found: &Found) -> rusqlite::Result<Result<Place, State>> {
+        let job = &found.job;
+        let Some(home) = self.shared.registry.numbered(job.home) else { return Ok(Err(State::Dead)) };
+        let name = home.name.trim_end_matches(DEAD_SUFFIX);
+        let target = self.shared.registry.named(if name.is_empty() { &home.name } else { name });
+        let number = self.number(&target)?;
+        let to = self.next_place(number, Lane::of_priority(job.priority));
+        if number != job.home && !self.adopt(job, &target, number, to)? {
+            return Ok(Err(State::Waiting));
+        }
+        let before = found.life();
+        let life = Life {
+            generation: before.generation + 1,
+            replay: before.replay + 1,
+            attempt: 0,
+            crashes: 0,
+            suspect: false,
+            due: None,
+            park: None,
+            last: None,
+            first_failure: None,
+            history: Vec::new(),
+            ..before
+        };
+        let place = job.place;
+        let mut update = self.connection.prepare_cached(
+            "UPDATE jobs SET place = ?, home = ?, due = NULL, life = ?, failure = NULL, unsettled = 0 WHERE place = ?",
+        )?;
+        update.execute(params![to.0, number, life.to_json(), place.0])?;
+        drop(update);
+        let standing = Standing::At(to).to_column();
+        self.statements.stand.execute(params![standing, job.submitted, &*job.id, number])?;
+        self.ledger.count(place.queue(), Line::of_lane(place.lane()), -1);
+        self.ledger.count(number, Line::Waiting, 1);
+        Ok(Ok(to))
+    }
+
+    /// Makes `queue` the home of a dead letter that another system had sent here; false when a job there has its id.
+    fn adopt(&mut self, job: &Waiting, queue: &ReadyQueue, number: QueueNumber, to: Place) -> rusqlite::Result<bool> {
+        let mut select = self.connection.prepare_cached("SELECT standing FROM ids WHERE id = ? AND queue = ?")?;
+        let known: Option<i64> = select.query_row(params![&*job.id, number], |row| row.get(0)).optional()?;
+        match known.map(Standing::from_column) {
+            Some(Standing::At(_)) => return Ok(false),
+            Some(Standing::Ended(..)) => self.ledger.count(super::super::ledger::FILE, Line::KnownEnded, -1),
+            None => {}
+        }
+        let mut delete = self.connection.prepare_cached("DELETE FROM ids WHERE id = ? AND queue = ?")?;
+        delete.execute(params![&*job.id, job.home])?;
+        delete.execute(params![&*job.id, number])?;
+        let standing = Standing::At(to).to_column();
+        self.statements.insert_id.execute(params![&*job.id, number, standing, job.submitted])?;
+        self.ledger.add(job.home, Line::Moved, 1, job.digest);
+        self.ledger.add(number, Line::Submitted, 1, queue.digest(&job.id));
+        Ok(true)
+    }
+
+    /// After the commit: what was taken away is gone for good, what was moved may be taken.
+    pub(super) fn acted(&mut self, act: Act) {
+        if let Some((queue, place, _)) = &act.withdrawn {
+            queue.ready().confirm(*place);
+        }
+        if act.acted == Acted::Done {
+            if let Some(queue) = self.shared.registry.numbered(act.moved.queue()) {
+                queue.ready().arrive_unread(act.moved);
+                queue.arrived.notify_one();
+            }
+            self.shared.watchers.ended(act.home, &act.id);
+        }
+        drop(act.reply.send(Ok(act.acted)));
+    }
+}

@@ -1,0 +1,64 @@
+//! Delayed jobs, when their time has come.
+
+use rusqlite::params;
+
+use super::super::ledger::Line;
+use super::super::place::{Lane, Place, Standing};
+use super::Writer;
+
+/// The most that become due in one transaction.
+const MOST: i64 = 512;
+
+impl Writer<'_> {
+    pub(super) fn is_due(&self) -> bool {
+        self.next_due.is_some_and(|due| due <= self.now)
+    }
+
+    /// Moves what is due to the end of its ready lane.
+    pub(super) fn move_due(&mut self) -> rusqlite::Result<()> {
+        let mut select = self.connection.prepare_cached("SELECT at, place FROM due WHERE at <= ? ORDER BY at, place LIMIT ?")?;
+        let due: Vec<(i64, i64)> =
+            select.query_map([self.now, MOST], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+        for (at, place) in due {
+            self.statements.delete_due.execute([at, place])?;
+            if let Some(ready) = self.make_ready(Place(place))? {
+                self.became_due.push(ready);
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a delayed or parked job to the end of its ready lane; the caller has taken it off the table `due`.
+    pub(super) fn make_ready(&mut self, place: Place) -> rusqlite::Result<Option<Place>> {
+        let mut select = self.connection.prepare_cached("SELECT id, home, priority, submitted FROM jobs WHERE place = ?")?;
+        let mut rows = select.query([place.0])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let (id, home, priority): (String, u16, u8) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let submitted: i64 = row.get(3)?;
+        drop(rows);
+        let ready = self.next_place(place.queue(), Lane::of_priority(priority));
+        let mut update = self.connection.prepare_cached("UPDATE jobs SET place = ?, due = NULL WHERE place = ?")?;
+        update.execute([ready.0, place.0])?;
+        self.statements.stand.execute(params![Standing::At(ready).to_column(), submitted, id, home])?;
+        self.ledger.count(place.queue(), Line::of_lane(place.lane()), -1);
+        self.ledger.count(place.queue(), Line::Waiting, 1);
+        Ok(Some(ready))
+    }
+
+    /// After the commit: sources see what became due, and the clock is set to what is next.
+    pub(super) fn show_due(&mut self) {
+        if self.became_due.is_empty() && !self.is_due() {
+            return;
+        }
+        for place in self.became_due.drain(..) {
+            if let Some(queue) = self.shared.registry.numbered(place.queue()) {
+                queue.ready().arrive_unread(place);
+                queue.arrived.notify_one();
+            }
+        }
+        match self.connection.query_row("SELECT min(at) FROM due", [], |row| row.get(0)) {
+            Ok(next) => self.next_due = next,
+            Err(error) => tracing::error!(%error, "cannot read when the next job is due; it is tried again"),
+        }
+    }
+}

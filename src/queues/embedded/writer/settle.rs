@@ -1,0 +1,140 @@
+//! Jobs on their way out: ended, scheduled again, or dead.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rusqlite::params;
+
+use super::super::endings::{self, FULL_BLOCK};
+use super::super::lease::Token;
+use super::super::ledger::{FILE, Line};
+use super::super::operation::{Reply, Settle, Settlement};
+use super::super::place::{EndKind, Lane, Place, Standing};
+use super::super::waiting::Waiting;
+use super::Writer;
+use crate::ports::{Ending, QueueError, Settled};
+
+/// The endings of the transaction at hand, on their way into one row.
+#[derive(Default)]
+pub(super) struct Endings {
+    block: Vec<u8>,
+    count: i64,
+}
+
+impl Endings {
+    pub fn clear(&mut self) {
+        self.block.clear();
+        self.count = 0;
+    }
+}
+
+impl Writer<'_> {
+    pub(super) fn settle(&mut self, settle: &mut Settle) -> rusqlite::Result<()> {
+        let job = &settle.job;
+        let done = match &settle.how {
+            Settlement::End(ending) => self.end(job, ending)?,
+            Settlement::Later { at, life, parked } => {
+                let lane = match (*at > self.now, parked) {
+                    (false, _) => job.place.lane(),
+                    (true, false) => Lane::DELAYED,
+                    (true, true) => Lane::PARKED,
+                };
+                settle.moved = self.next_place(job.place.queue(), lane);
+                self.relocate(job, settle.moved, Some(*at).filter(|at| *at > self.now), (life, None))?
+            }
+            Settlement::Dead { dead, life, document } => {
+                let number = self.number(dead)?;
+                settle.moved = self.next_place(number, Lane::DEAD);
+                self.relocate(job, settle.moved, None, (life, Some(document)))?
+            }
+        };
+        settle.outcome = if done { Settled::Done } else { Settled::Fenced };
+        Ok(())
+    }
+
+    /// Ends a job: false when its row was gone.
+    pub(super) fn end(&mut self, job: &Waiting, ending: &Ending) -> rusqlite::Result<bool> {
+        if self.statements.delete_job.execute([job.place.0])? == 0 {
+            return Ok(false);
+        }
+        let kind = EndKind::of(&ending.end);
+        self.ends += 1;
+        let standing = Standing::Ended(kind, self.ends).to_column();
+        self.statements.stand.execute(params![standing, ending.at.as_millisecond(), &*job.id, job.home])?;
+        self.ledger.count(job.place.queue(), Line::of_lane(job.place.lane()), -1);
+        self.ledger.add(job.home, Line::of_end(kind), 1, job.digest);
+        self.ledger.count(FILE, Line::KnownEnded, 1);
+        if self.shared.options.results_rows > 0 {
+            endings::append(&mut self.endings.block, self.ends, job, ending);
+            self.endings.count += 1;
+            if self.endings.block.len() >= FULL_BLOCK {
+                self.flush_endings()?;
+            }
+        }
+        Ok(true)
+    }
+
+    pub(super) fn flush_endings(&mut self) -> rusqlite::Result<()> {
+        let Endings { block, count } = &self.endings;
+        if *count == 0 {
+            return Ok(());
+        }
+        self.statements.insert_endings.execute(params![self.ends - count + 1, count, self.now, block])?;
+        self.ledger.count(FILE, Line::KeptEndings, *count);
+        self.endings.clear();
+        Ok(())
+    }
+
+    /// Moves a job's row, with its next life and, when it died, the failure: false when the row was gone.
+    pub(super) fn relocate(
+        &mut self,
+        job: &Waiting,
+        to: Place,
+        due: Option<i64>,
+        (life, failure): (&Bytes, Option<&Bytes>),
+    ) -> rusqlite::Result<bool> {
+        let failure = failure.map(|failure| &**failure);
+        if self.statements.move_job.execute(params![to.0, due, &**life, failure, job.place.0])? == 0 {
+            return Ok(false);
+        }
+        if let Some(due) = due {
+            self.statements.insert_due.execute([due, to.0])?;
+        }
+        let standing = Standing::At(to).to_column();
+        self.statements.stand.execute(params![standing, job.submitted, &*job.id, job.home])?;
+        self.ledger.count(job.place.queue(), Line::of_lane(job.place.lane()), -1);
+        self.ledger.count(to.queue(), Line::of_lane(to.lane()), 1);
+        Ok(true)
+    }
+
+    /// After the commit: the lease is over, the moved job may be taken, whoever waits for the end is told.
+    pub(super) fn settled(&mut self, settle: Settle) {
+        let lease = self.shared.leases().end(settle.token);
+        let Settle { job, how, moved, outcome, reply, .. } = settle;
+        if outcome == Settled::Done {
+            match how {
+                Settlement::End(_) => self.shared.watchers.ended(job.home, &job.id),
+                Settlement::Later { life, .. } if moved.lane().is_ready() => {
+                    if let Some(lease) = lease {
+                        lease.queue.ready().arrive(job.with_life(moved, &life));
+                        lease.queue.arrived.notify_one();
+                    }
+                }
+                Settlement::Later { at, .. } => self.next_due = Some(self.next_due.map_or(at, |next| next.min(at))),
+                Settlement::Dead { dead, .. } => {
+                    dead.ready().arrive_unread(moved);
+                    dead.arrived.notify_one();
+                    self.shared.watchers.ended(job.home, &job.id);
+                }
+            }
+        }
+        drop(reply.send(Ok(outcome)));
+    }
+
+    /// After the commit of a start mark: what is given back or expires now carries it.
+    pub(super) fn marked(&mut self, token: Token, job: &Waiting, life: &Bytes, reply: Reply<()>) {
+        let job = Arc::new(job.with_life(job.place, life));
+        let held = self.shared.leases().rewrite(token, job);
+        drop(reply.send(if held { Ok(()) } else { Err(QueueError::LeaseLost) }));
+    }
+}

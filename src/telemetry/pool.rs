@@ -1,0 +1,129 @@
+//! What is counted of one pool: its slots, what it waits for, its sources and its exits.
+
+use super::names::{
+    DELIVERIES, FENCED_ACKS, GIVEN_BACK, LEASES_LOST, PUBLISH_RETRIES, PUBLISHED, SLOTS, SLOTS_USED, SOURCE_ERRORS, WAITING,
+    WAITS,
+};
+use super::recorder::{Counter, Gauge, Labels, Registry};
+
+/// Why a job, a source or a settlement does not move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Every slot of the pool is taken.
+    NoSlot,
+    /// The byte budget for deliveries is spent.
+    Bytes,
+    Paused,
+    /// A job waits without spending attempts: no route, a shut target.
+    Parked,
+    /// A job that may kill its worker waits for its turn alone.
+    Suspect,
+    /// An outcome cannot be published.
+    ExitDown,
+    /// A source answers with errors.
+    SourceError,
+}
+
+impl Wait {
+    pub const ALL: [Wait; 7] =
+        [Wait::NoSlot, Wait::Bytes, Wait::Paused, Wait::Parked, Wait::Suspect, Wait::ExitDown, Wait::SourceError];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Wait::NoSlot => "no_slot",
+            Wait::Bytes => "bytes",
+            Wait::Paused => "paused",
+            Wait::Parked => "parked",
+            Wait::Suspect => "suspect",
+            Wait::ExitDown => "exit_down",
+            Wait::SourceError => "source_error",
+        }
+    }
+}
+
+/// The metrics of one pool.
+pub struct PoolMetrics {
+    registry: Registry,
+    labels: Labels,
+    pub slots: Gauge,
+    pub slots_used: Gauge,
+    pub fenced_acks: Counter,
+    pub leases_lost: Counter,
+    pub given_back: Counter,
+    waits: [(Gauge, Counter); 7],
+}
+
+/// The metrics of one source of a pool.
+pub struct SourceMetrics {
+    pub deliveries: Counter,
+    pub errors: Counter,
+}
+
+/// The metrics of one exit of a pool.
+pub struct ExitMetrics {
+    pub published: Counter,
+    pub retries: Counter,
+}
+
+/// Something waits as long as this is held.
+pub struct Waiting(Gauge);
+
+impl PoolMetrics {
+    pub(super) fn new(registry: &Registry, labels: Labels) -> Self {
+        let wait = |reason: Wait| {
+            let labels = labels.with("reason", reason.as_str());
+            (registry.gauge(&WAITING, &labels), registry.counter(&WAITS, &labels))
+        };
+        PoolMetrics {
+            slots: registry.gauge(&SLOTS, &labels),
+            slots_used: registry.gauge(&SLOTS_USED, &labels),
+            fenced_acks: registry.counter(&FENCED_ACKS, &labels),
+            leases_lost: registry.counter(&LEASES_LOST, &labels),
+            given_back: registry.counter(&GIVEN_BACK, &labels),
+            waits: Wait::ALL.map(wait),
+            registry: registry.clone(),
+            labels,
+        }
+    }
+
+    /// Counts one more that waits, until what is returned is dropped.
+    #[must_use]
+    pub fn wait(&self, reason: Wait) -> Waiting {
+        let (waiting, waits) = &self.waits[reason as usize];
+        waits.increment(1);
+        waiting.increment(1.0);
+        Waiting(waiting.clone())
+    }
+
+    /// Counts a wait that nobody holds, such as that of a job parked in its queue.
+    pub fn waits(&self, reason: Wait) {
+        self.waits[reason as usize].1.increment(1);
+    }
+
+    /// Take it once, at start.
+    #[must_use]
+    pub fn source(&self, queue: &str) -> SourceMetrics {
+        let labels = self.labels.with("queue", queue);
+        SourceMetrics {
+            deliveries: self.registry.counter(&DELIVERIES, &labels),
+            errors: self.registry.counter(&SOURCE_ERRORS, &labels),
+        }
+    }
+
+    /// Take it once, at start.
+    #[must_use]
+    pub fn exit(&self, exit: &str) -> ExitMetrics {
+        let labels = self.labels.with("exit", exit);
+        ExitMetrics {
+            published: self.registry.counter(&PUBLISHED, &labels),
+            retries: self.registry.counter(&PUBLISH_RETRIES, &labels),
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}

@@ -1,0 +1,93 @@
+//! Workers are killed, frozen and robbed of their disk while a ledger outside the product knows what was promised.
+//!
+//! `WINDLASS_CHAOS=long` runs the full measure (200 kills over 20,000 jobs each), otherwise a short form.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+#[path = "chaos/fleet.rs"]
+mod fleet;
+#[path = "chaos/ledger.rs"]
+mod ledger;
+#[path = "chaos/world.rs"]
+mod world;
+
+use std::time::Duration;
+
+use fleet::Death;
+use world::World;
+
+/// Every place at which a worker can be made to die, beside random times.
+const STOP_POINTS: [&str; 5] = ["before_commit", "committed", "replied", "published", "settling"];
+
+struct Measure {
+    kills: usize,
+    jobs: usize,
+}
+
+fn measure() -> Measure {
+    match std::env::var("WINDLASS_CHAOS").as_deref() {
+        Ok("long") => Measure { kills: 200, jobs: 20_000 },
+        _ => Measure { kills: 12, jobs: 1200 },
+    }
+}
+
+/// The death of the nth worker: in turns at a random time, and at each stop point after a random number of passes.
+fn death(number: usize, dice: &mut fastrand::Rng) -> Death {
+    match number % (STOP_POINTS.len() + 3) {
+        point if point < STOP_POINTS.len() => Death::At { point: STOP_POINTS[point], pass: dice.u32(1..60) },
+        _ => Death::After(Duration::from_millis(dice.u64(150..900))),
+    }
+}
+
+fn seed() -> u64 {
+    let seed = std::env::var("WINDLASS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    println!("run again with WINDLASS_SEED={seed}");
+    seed
+}
+
+fn kill_and_check(mut world: World) {
+    let measure = measure();
+    let mut dice = fastrand::Rng::with_seed(seed());
+    let producer = world.produce(measure.jobs, dice.u64(..));
+    for number in 0..measure.kills {
+        world.live_and_die(&death(number, &mut dice));
+    }
+    world.drain(producer);
+    world.settle_accounts(measure.kills);
+}
+
+#[test]
+fn kill_9_of_the_worker_loses_nothing() {
+    kill_and_check(World::new("kill-9"));
+}
+
+#[test]
+fn a_machine_that_loses_its_power_loses_nothing_that_was_confirmed() {
+    kill_and_check(World::forgetful("power"));
+}
+
+#[test]
+fn the_one_job_that_kills_its_worker_ends_as_poison_and_no_innocent_is_charged() {
+    let mut world = World::new("poison");
+    let innocents = 300;
+    let producer = world.produce_with_poison(innocents);
+    let deaths = world.live_until_drained(producer);
+    assert!((3..=12).contains(&deaths), "{deaths} workers died");
+    let dead = world.dead_letters();
+    assert_eq!(dead.len(), 1, "{dead:?}");
+    assert_eq!((dead[0].0.as_str(), dead[0].1.reason.as_str(), dead[0].1.crashes), ("poison", "poison", 3));
+    let completed = world.completed();
+    assert_eq!(completed.len(), innocents);
+    assert!(completed.values().all(|attempt| *attempt == 1), "an innocent was charged: {completed:?}");
+}
+
+#[test]
+fn a_worker_that_is_frozen_past_its_leases_settles_nothing_twice() {
+    let mut world = World::new("frozen");
+    let producer = world.produce(400, 7);
+    let worker = world.start(None);
+    for _ in 0..3 {
+        world.freeze(&worker, Duration::from_secs(3));
+    }
+    world.drain_with(worker, producer);
+    world.settle_accounts(3);
+}

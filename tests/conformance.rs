@@ -1,0 +1,43 @@
+//! One suite over every queue kind, against the real thing: a promise tested in one kind's own test alone is no promise.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+#[path = "conformance/cases.rs"]
+mod cases;
+#[path = "conformance/jobs.rs"]
+mod jobs;
+#[path = "conformance/kinds.rs"]
+mod kinds;
+mod support;
+
+/// Makes a test of every case for every kind, in a module named after the kind.
+macro_rules! suite {
+    ($($module:ident :: $case:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test] async fn $case() { super::$module::$case(super::kinds::memory()).await; })*
+        }
+        mod embedded {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() { super::$module::$case(super::kinds::embedded()).await; })*
+        }
+    };
+}
+
+suite![
+    cases::what_is_sent_is_delivered_to_the_byte,
+    cases::an_acknowledged_message_is_never_seen_again,
+    cases::a_dropped_receipt_gives_the_message_back_uncounted,
+    cases::a_lease_that_is_not_renewed_is_lost_and_a_late_ack_changes_nothing,
+    cases::a_renewed_lease_lasts,
+    cases::a_delayed_message_comes_within_a_second_of_its_time,
+    cases::higher_priorities_come_first_and_equal_ones_in_order,
+    cases::a_source_keeps_to_the_room_it_is_given,
+    cases::a_call_that_is_dropped_takes_nothing,
+    cases::a_start_mark_is_seen_by_the_next_delivery,
+    cases::thousands_in_flight_are_each_delivered_once,
+    cases::a_transfer_is_one_step,
+    jobs::four_retries_in_a_row_over_overlapping_delays_carry_their_attempts,
+    jobs::a_dead_letter_is_the_message_to_the_byte_with_one_more_header,
+    jobs::a_stop_gives_back_what_runs_and_counts_nothing,
+    jobs::a_job_of_three_leases_runs_once,
+    jobs::a_marked_job_that_comes_again_is_charged_a_crash,
+];

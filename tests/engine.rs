@@ -1,0 +1,12 @@
+//! The path of one job on queues in memory: with the paused clock, and under seeded faults.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+#[path = "engine/faults.rs"]
+mod faults;
+#[path = "engine/pipeline.rs"]
+mod pipeline;
+mod support;
+#[path = "engine/suspicion.rs"]
+mod suspicion;
+#[path = "engine/world.rs"]
+mod world;

@@ -1,0 +1,180 @@
+//! Who is charged when a worker dies: only a job that was marked and ran alone. And what a lost lease changes: nothing.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use windlass::job::Life;
+use windlass::ports::{
+    Capabilities, Delivery, Ending, Queue, QueueError, Receipt, Room, Settled, Sink, Source, Transfer, Unsettled,
+};
+use windlass::retry::Policy;
+
+use crate::support::{done, executor, route};
+use crate::world::World;
+
+type Marks = Arc<Mutex<Vec<Life>>>;
+
+/// A queue that says of every message with `suspect` in it that three workers died with it, and notes the marks; with
+/// `loses`, every lease is lost at its first renewal.
+struct Doubtful {
+    queue: Arc<dyn Queue>,
+    marks: Marks,
+    loses: Arc<AtomicBool>,
+}
+
+struct DoubtfulSource {
+    source: Box<dyn Source>,
+    marks: Marks,
+    loses: Arc<AtomicBool>,
+}
+
+struct DoubtfulReceipt {
+    receipt: Box<dyn Receipt>,
+    marks: Marks,
+    loses: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Queue for Doubtful {
+    fn name(&self) -> &str {
+        self.queue.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.queue.capabilities()
+    }
+
+    async fn source(&self) -> Result<Box<dyn Source>, QueueError> {
+        let source = self.queue.source().await?;
+        Ok(Box::new(DoubtfulSource { source, marks: self.marks.clone(), loses: self.loses.clone() }))
+    }
+
+    fn sink(&self) -> Arc<dyn Sink> {
+        self.queue.sink()
+    }
+
+    fn dead_letters(&self) -> Arc<dyn Sink> {
+        self.queue.dead_letters()
+    }
+}
+
+#[async_trait]
+impl Source for DoubtfulSource {
+    async fn next(&mut self, room: Room) -> Result<Vec<Delivery>, QueueError> {
+        let deliveries = self.source.next(room).await?;
+        let doubt = |delivery: Delivery| {
+            let suspect = delivery.message.body.windows(7).any(|word| word == b"suspect");
+            let receipt = DoubtfulReceipt { receipt: delivery.receipt, marks: self.marks.clone(), loses: self.loses.clone() };
+            Delivery { receipt: Box::new(receipt), unsettled: if suspect { 3 } else { 2 }, ..delivery }
+        };
+        Ok(deliveries.into_iter().map(doubt).collect())
+    }
+}
+
+#[async_trait]
+impl Receipt for DoubtfulReceipt {
+    async fn ack(self: Box<Self>, ending: Ending) -> Result<Settled, Unsettled> {
+        self.receipt.ack(ending).await
+    }
+
+    async fn transfer(self: Box<Self>, copy: Transfer) -> Result<Settled, Unsettled> {
+        self.receipt.transfer(copy).await
+    }
+
+    async fn extend(&self, lease: Duration) -> Result<(), QueueError> {
+        if self.loses.load(Ordering::SeqCst) { Err(QueueError::LeaseLost) } else { self.receipt.extend(lease).await }
+    }
+
+    async fn mark(&self, life: &Life) -> Result<(), QueueError> {
+        self.marks.lock().unwrap().push(life.clone());
+        self.receipt.mark(life).await
+    }
+}
+
+fn doubt(world: &mut World) -> (Marks, Arc<AtomicBool>) {
+    let (marks, loses) = (Arc::default(), Arc::new(AtomicBool::new(false)));
+    let queue = Doubtful { queue: world.from.remove(0), marks: Arc::clone(&marks), loses: loses.clone() };
+    world.from = vec![Arc::new(queue)];
+    (marks, loses)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspect_runs_alone_after_a_durable_start_mark_and_innocents_beside_each_other() {
+    let (running, most_beside) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (marks_at_start, beside_suspect) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let marks_seen: Arc<Mutex<Option<Marks>>> = Arc::default();
+    let (now, most, at_start, beside, seen) =
+        (running, most_beside.clone(), marks_at_start.clone(), beside_suspect.clone(), marks_seen.clone());
+    let run = executor(move |job, context| {
+        let others = now.fetch_add(1, Ordering::SeqCst);
+        most.fetch_max(others, Ordering::SeqCst);
+        if job.id.starts_with("suspect") {
+            assert!(context.alone);
+            beside.fetch_max(others, Ordering::SeqCst);
+            let marks = seen.lock().unwrap().as_ref().map_or(0, |marks| marks.lock().unwrap().len());
+            at_start.fetch_max(marks, Ordering::SeqCst);
+        }
+        let (now, beside, suspect) = (now.clone(), beside.clone(), job.id.starts_with("suspect"));
+        async move {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            let others = now.fetch_sub(1, Ordering::SeqCst) - 1;
+            if suspect {
+                beside.fetch_max(others, Ordering::SeqCst);
+            }
+            done()
+        }
+        .boxed()
+    });
+    let mut world = World::new(vec![route("t", run, Policy::default())]);
+    let (marks, _) = doubt(&mut world);
+    *marks_seen.lock().unwrap() = Some(marks.clone());
+    for id in 0..20 {
+        let name = if id == 3 { "suspect" } else { "innocent" };
+        world.send("jobs", &format!(r#"{{"id":"{name}-{id}","type":"t"}}"#)).await;
+    }
+    let engine = world.start();
+    world.holds("results", 20).await;
+    engine.stop(Duration::from_secs(5)).await;
+    assert!(most_beside.load(Ordering::SeqCst) > 1, "innocents run beside each other");
+    assert_eq!(beside_suspect.load(Ordering::SeqCst), 0, "something ran beside the suspect");
+    assert_eq!(marks_at_start.load(Ordering::SeqCst), 1, "the mark must stand before the run starts");
+    assert!(marks.lock().unwrap().iter().all(|life| life.suspect));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspect_that_is_interrupted_is_given_back_without_its_mark() {
+    let run = executor(|_, _| std::future::pending().boxed());
+    let mut world = World::new(vec![route("t", run, Policy::default())]);
+    let (marks, _) = doubt(&mut world);
+    world.send("jobs", r#"{"id":"suspect","type":"t"}"#).await;
+    let engine = world.start();
+    while marks.lock().unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    engine.stop(Duration::ZERO).await;
+    let marks: Vec<bool> = marks.lock().unwrap().iter().map(|life| life.suspect).collect();
+    assert_eq!(marks, [true, false]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_lease_is_lost_is_ended_and_changes_nothing() {
+    let run = executor(|_, _| std::future::pending().boxed());
+    let mut world = World::new(vec![route("t", run, Policy { timeout: Duration::from_secs(3600), ..Policy::default() })]);
+    let (_, loses) = doubt(&mut world);
+    loses.store(true, Ordering::SeqCst);
+    world.send("jobs", r#"{"id":"a","type":"t"}"#).await;
+    let engine = world.start();
+    while world.shared.running.is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let since = world.shared.running.list()[0].since;
+    while world.shared.running.list().iter().any(|job| job.since == since) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    engine.stop(Duration::ZERO).await;
+    assert_eq!((world.bodies("results").len(), world.failures().len()), (0, 0));
+    assert!(world.queue("jobs").messages()[0].header("windlass-job").is_none(), "a lost lease is no attempt");
+}

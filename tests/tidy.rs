@@ -1,0 +1,174 @@
+//! The rules of style that a machine can keep: sizes, directions, names, and what never stands in the sources.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Which layer may use which, below `src/`. What is not listed may use nothing of the others.
+const DIRECTIONS: [(&str, &[&str]); 6] = [
+    ("job", &["clock", "outcome", "units", "job"]),
+    ("outcome", &["job"]),
+    ("retry", &["clock", "job", "outcome"]),
+    ("routing", &[]),
+    ("queues", &["clock", "job", "outcome", "ports", "stop_point", "units", "queues", "retry"]),
+    ("executors", &["clock", "job", "outcome", "ports", "units", "executors", "retry", "config::secret"]),
+];
+/// The only files that may hold unsafe code.
+const UNSAFE: [&str; 1] = ["src/executors/process/"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(folders: &[&str]) -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    for folder in folders {
+        walk(&root().join(folder), &mut files);
+    }
+    assert!(files.len() > 20, "the walk found only {} files", files.len());
+    files
+}
+
+fn walk(folder: &Path, files: &mut Vec<(String, String)>) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    for path in paths {
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+            walk(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let name = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+            files.push((name, fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+/// The part of a file before its unit tests.
+fn product(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text)
+}
+
+fn report(what: &str, found: Vec<String>) {
+    assert!(found.is_empty(), "{what}:\n{}", found.join("\n"));
+}
+
+#[test]
+fn files_have_at_most_four_hundred_lines() {
+    let long = rust_files(&["src", "tests", "sdk", "benches"]).into_iter().filter_map(|(name, text)| {
+        let lines = text.lines().count();
+        (lines > 400).then(|| format!("{name}: {lines}"))
+    });
+    report("split these by idea", long.collect());
+}
+
+#[test]
+fn every_module_opens_with_a_sentence() {
+    let silent = rust_files(&["src", "benches"]).into_iter().filter(|(name, text)| {
+        let test = name.ends_with("/tests.rs") || name.contains("/tests/");
+        !test && !text.lines().next().is_some_and(|line| line.starts_with("//! ") && line.len() > 12)
+    });
+    report("say what these are for", silent.map(|(name, _)| name).collect());
+}
+
+#[test]
+fn functions_have_at_most_fifty_lines_and_process_at_most_forty() {
+    let mut long = Vec::new();
+    for (name, text) in rust_files(&["src", "sdk"]) {
+        let lines: Vec<&str> = product(&text).lines().collect();
+        for (number, line) in lines.iter().enumerate() {
+            let trimmed = line.trim_start();
+            let indent = line.len() - trimmed.len();
+            let is_function = ["fn ", "pub fn ", "async fn ", "pub async fn "].iter().any(|start| trimmed.starts_with(start))
+                || (trimmed.starts_with("pub(") && trimmed.contains(" fn "));
+            if !is_function || trimmed.ends_with(';') || trimmed.ends_with('}') {
+                continue;
+            }
+            let end = format!("{}}}", " ".repeat(indent));
+            let length = lines[number..].iter().position(|line| **line == end).map_or(0, |at| at + 1);
+            let limit = if trimmed.contains("fn process(") { 40 } else { 50 };
+            if length > limit {
+                long.push(format!("{name}:{}: {length} lines", number + 1));
+            }
+        }
+    }
+    report("too long to prove by reading", long);
+}
+
+#[test]
+fn layers_point_only_downwards() {
+    let mut wrong = Vec::new();
+    for (name, text) in rust_files(&["src"]) {
+        let layer = name.trim_start_matches("src/").split(['/', '.']).next().unwrap_or_default().to_owned();
+        let Some((_, allowed)) = DIRECTIONS.iter().find(|(known, _)| *known == layer) else { continue };
+        for used in product(&text).split("crate::").skip(1) {
+            let path: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == ':').collect();
+            if !allowed.iter().any(|allowed| path == *allowed || path.starts_with(&format!("{allowed}::"))) {
+                wrong.push(format!("{name} uses crate::{path}"));
+            }
+        }
+    }
+    report("these look upwards or sideways", wrong);
+}
+
+#[test]
+fn the_engine_and_each_kind_name_no_other_kind() {
+    let kinds = ["memory", "embedded", "command", "python"];
+    let mut wrong = Vec::new();
+    for (name, text) in rust_files(&["src/engine", "src/queues", "src/executors"]) {
+        let own = name.split('/').find_map(|part| kinds.iter().find(|kind| part.trim_end_matches(".rs") == **kind));
+        for kind in kinds.iter().filter(|kind| Some(*kind) != own) {
+            for folder in ["queues", "executors"] {
+                if product(&text).contains(&format!("{folder}::{kind}::")) {
+                    wrong.push(format!("{name} names {kind}"));
+                }
+            }
+        }
+    }
+    report("kinds meet only in the tables", wrong);
+}
+
+#[test]
+fn the_pure_modules_do_no_input_or_output() {
+    for (name, text) in rust_files(&["src"]) {
+        let pure =
+            ["src/job", "src/outcome", "src/retry", "src/routing", "src/units"].iter().any(|start| name.starts_with(start));
+        if pure {
+            for word in ["tokio", "std::fs", "std::net", "std::process", "Timestamp::now"] {
+                assert!(!product(&text).contains(word), "{name} must stay pure, but names {word}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_forbidden_does_not_stand_in_the_sources() {
+    let mut found = Vec::new();
+    for (name, text) in rust_files(&["src", "sdk"]) {
+        for (number, line) in product(&text).lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            let metric = ["counter!(", "gauge!(", "histogram!("].iter().any(|word| code.contains(word));
+            let broken = [
+                (metric && !name.starts_with("src/telemetry"), "a raw metric outside telemetry/"),
+                (code.contains("unsafe ") && !UNSAFE.iter().any(|allowed| name.starts_with(allowed)), "unsafe code"),
+                (code.contains(".unwrap()") && !name.contains("/tests"), "an unwrap outside tests"),
+                (code.contains("#[allow("), "an allow: expect it, with a reason"),
+            ];
+            found.extend(broken.iter().filter(|(is, _)| *is).map(|(_, what)| format!("{name}:{}: {what}", number + 1)));
+        }
+    }
+    report("not in here", found);
+}
+
+#[test]
+fn documents_keep_to_their_size_and_name_no_machine() {
+    for (name, most) in [("ARCHITECTURE.md", 150), ("CONTRIBUTING.md", 60), ("src/main.rs", 30)] {
+        let lines = fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}")).lines().count();
+        assert!(lines <= most, "{name} has {lines} lines; at most {most}");
+    }
+    let words: BTreeSet<&str> = ["utils", "common", "helpers", "manager"].into();
+    for (name, _) in rust_files(&["src", "sdk"]) {
+        let parts: Vec<&str> = name.split(['/', '.']).collect();
+        assert!(parts.iter().all(|part| !words.contains(part)), "{name}: say what it is");
+    }
+}
