@@ -40,7 +40,7 @@ def note(kind, body):
 
 def _check(length, limit):
     if limit is not None and length > limit:
-        raise NotJson(f"it has {length} bytes, and output allows {limit}")
+        raise NotJson(f"it is {length} bytes long, and output allows {_spelled(limit)}")
 
 
 def failure(error):
@@ -71,7 +71,12 @@ def explained(error):
 
 def _memory_limit():
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit == resource.RLIM_INFINITY:
-        return ""
-    size, unit = (limit >> 20, "MiB") if limit >= 1 << 20 else (limit >> 10, "KiB")
-    return f"; it may have {size}{unit} (memory)"
+    return "" if limit == resource.RLIM_INFINITY else f"; it may have {_spelled(limit)} (memory)"
+
+
+def _spelled(size):
+    """A size as the config spells it."""
+    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if size >= factor and size % factor == 0:
+            return f"{size // factor}{unit}"
+    return f"{size}B"
