@@ -1,29 +1,48 @@
 """Submits jobs to a worker and waits for what becomes of them, over the worker's HTTP API."""
 
 import base64
+import http.client
 import json
+import random
+import socket
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
 
-__all__ = ["Client", "ClientError", "Entry", "JobFailed", "NotFound", "Refused", "StillRunning", "Unreachable"]
+__all__ = [
+    "Client",
+    "ClientError",
+    "Entry",
+    "JobFailed",
+    "NotAccepted",
+    "NotFound",
+    "Refused",
+    "StillRunning",
+    "Unknown",
+]
 
 # states in which nothing more happens to a job by itself
 _ENDED = {"completed", "dead", "discarded", "moved"}
 # one question waits this long at most, so that proxies between do not lose patience
 _ONE_WAIT = 30.0
+# between two tries: doubling from the first to the last
+_FIRST_PAUSE, _LAST_PAUSE = 0.1, 5.0
 
 
 class ClientError(Exception):
     """Something went wrong between here and the worker."""
 
 
-class Unreachable(ClientError):
-    """The worker could not be asked, or did not answer in time. Whether it took the jobs is unknown.
+class NotAccepted(ClientError):
+    """The worker could not be reached, or had no room, for as long as was tried: nothing was taken."""
 
-    Submitting them again is safe: a job that is known by its id is not taken twice.
+
+class Unknown(ClientError):
+    """A request was sent and no answer came. Whether the worker took the jobs cannot be told.
+
+    Submitting them again under the same ids is safe: a job that is known by its id is not taken twice.
     """
 
 
@@ -85,43 +104,49 @@ class Entry:
 class Client:
     """Talks to one worker.
 
-    `url`: where its API listens, such as "http://localhost:8787". `token`: the bearer token, where the API asks for one.
-    `timeout`: seconds to wait for an answer, beside the waiting that a call asks for.
+    `url`: where its API listens, such as "http://localhost:8787". `token`: the secret that `api.token` of the worker names.
+    `patience`: seconds for which a call is tried again while the worker cannot be reached or has no room.
+    `timeout`: seconds to wait for one answer, beside the waiting that a call asks for.
     """
 
-    def __init__(self, url, *, token=None, timeout=10.0):
+    def __init__(self, url, *, token=None, patience=30.0, timeout=10.0):
         self._url = url.rstrip("/")
         self._token = token
+        self._patience = patience
         self._timeout = timeout
 
     def submit(self, type, data=None, *, id=None, **job):
         """Hands over one job and returns its id, once the worker holds it.
 
         `job`: any of version, key, tenant, priority, not_before, delay, deadline, batch, traceparent. Without an `id` it is
-        given one here, so that a repeated call after a lost answer would be a second job: name it to make that safe.
+        given one. It is tried again under the same id until the worker has it, so that it is never taken twice.
         """
         return self.submit_many([{"type": type, "data": data, "id": id, **job}])[0]["id"]
 
     def submit_many(self, jobs):
         """Hands over many jobs in one request; each is a dict with type, data and the keys of `submit`.
 
-        Returns for each, in order, {"id": …, "existing": whether the worker had it already}.
+        All are taken, or none. Returns for each, in order, {"id": …, "existing": whether the worker had it already}.
         """
         lines = [json.dumps(_message(job), separators=(",", ":"), allow_nan=False) for job in jobs]
         if not lines:
             return []
-        body = "\n".join(lines).encode()
-        answer = self._ask("POST", "/jobs", body, {"Content-Type": "application/x-ndjson"}, self._timeout)
-        return answer["jobs"]
+        request = self._request("/jobs", "\n".join(lines).encode())
+        request.add_header("Content-Type", "application/x-ndjson")
+        return self._insist(request, self._timeout)["jobs"]
 
     def result(self, id, *, wait=0.0, queue=None):
         """The job as it stands; waits up to `wait` seconds for its end."""
         until = time.monotonic() + wait
         while True:
-            left = max(0.0, until - time.monotonic())
-            entry = self._look(id, min(left, _ONE_WAIT), queue)
-            if entry.ended or left <= _ONE_WAIT:
+            turn = min(max(0.0, until - time.monotonic()), _ONE_WAIT)
+            began = time.monotonic()
+            entry = self._look(id, turn, queue)
+            if entry.ended or time.monotonic() >= until:
                 return entry
+            # a worker that is stopping answers before the time is over
+            if time.monotonic() - began < turn / 2:
+                time.sleep(min(_FIRST_PAUSE, max(0.0, until - time.monotonic())))
 
     def submit_and_wait(self, type, data=None, *, wait=60.0, id=None, **job):
         """Hands over a job and returns what its handler returned. Raises `JobFailed` or `StillRunning`."""
@@ -139,22 +164,57 @@ class Client:
         path = f"/jobs/{urllib.parse.quote(id, safe='')}"
         if query:
             path += "?" + urllib.parse.urlencode(query)
-        return Entry(self._ask("GET", path, None, {}, self._timeout + wait))
+        return Entry(self._insist(self._request(path), self._timeout + wait))
 
-    def _ask(self, method, path, body, headers, timeout):
+    def _request(self, path, body=None):
+        request = urllib.request.Request(self._url + path, data=body)
         if self._token is not None:
-            headers = {**headers, "Authorization": f"Bearer {self._token}"}
-        request = urllib.request.Request(self._url + path, data=body, headers=headers, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=timeout) as response:
-                return json.load(response)
-        except urllib.error.HTTPError as error:
-            raise _refusal(error) from None
-        except json.JSONDecodeError as error:
-            raise ClientError(f"{self._url} did not answer as a Windlass worker does: {error}") from None
-        except OSError as error:
-            reason = getattr(error, "reason", error)
-            raise Unreachable(f"the worker at {self._url} did not answer: {reason}") from error
+            request.add_header("Authorization", f"Bearer {self._token}")
+        return request
+
+    def _insist(self, request, timeout):
+        """Tries until there is an answer or patience is over. Every request here may be repeated."""
+        until, pause, perhaps = time.monotonic() + self._patience, _FIRST_PAUSE, False
+        while True:
+            try:
+                return _ask(request, timeout)
+            except _NotNow as trouble:
+                perhaps = perhaps or trouble.perhaps
+                wait = max(trouble.after, pause * random.uniform(0.5, 1.0))
+                if time.monotonic() + wait > until:
+                    kind = Unknown if perhaps else NotAccepted
+                    raise kind(f"the worker at {self._url} did not answer: {trouble}") from None
+            time.sleep(wait)
+            pause = min(pause * 2, _LAST_PAUSE)
+
+
+class _NotNow(Exception):
+    """To be tried again; `perhaps` the request was carried out all the same."""
+
+    def __init__(self, reason, *, perhaps, after=0.0):
+        super().__init__(reason)
+        self.perhaps, self.after = perhaps, after
+
+
+def _ask(request, timeout):
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as response:
+            return json.load(response)
+    except urllib.error.HTTPError as error:
+        refusal = _refusal(error)
+        if error.code in (429, 503):
+            raise _NotNow(refusal.message, perhaps=False, after=_seconds(error.headers.get("Retry-After"))) from None
+        raise refusal from None
+    except json.JSONDecodeError as error:
+        raise ClientError(f"{request.full_url} does not answer as a Windlass worker does: {error}") from None
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        never_sent = isinstance(reason, (ConnectionRefusedError, socket.gaierror))
+        raise _NotNow(reason, perhaps=not never_sent) from None
+
+
+def _seconds(text):
+    return float(text) if text and text.isdigit() else 0.0
 
 
 def _message(job):
@@ -172,7 +232,7 @@ def _message(job):
 def _refusal(error):
     text = error.read().decode(errors="replace")
     try:
-        message = json.loads(text)["error"]
+        message = json.loads(text)["error"]["message"]
     except (ValueError, KeyError, TypeError):
         message = text.strip() or error.reason
     return (NotFound if error.code == 404 else Refused)(error.code, message)
