@@ -3,6 +3,8 @@
 
 #[path = "executors/cases.rs"]
 mod cases;
+#[path = "executors/death.rs"]
+mod death;
 #[path = "executors/driven.rs"]
 mod driven;
 #[path = "executors/kinds.rs"]

@@ -24,8 +24,8 @@ use each::EachJob;
 /// Runs jobs by a program.
 #[derive(Debug)]
 pub enum CommandExecutor {
-    EachJob(EachJob),
-    Persistent(Hosts),
+    EachJob(Box<EachJob>),
+    Persistent(Box<Hosts>),
 }
 
 impl CommandExecutor {
@@ -35,15 +35,15 @@ impl CommandExecutor {
     /// A sentence that says what of the config cannot work here.
     pub fn new(name: &str, config: CommandConfig, base: &Path) -> Result<Arc<Self>, String> {
         let executor = if config.persistent {
-            CommandExecutor::Persistent(Hosts::new(settings(name, &config, base)?))
+            CommandExecutor::Persistent(Box::new(Hosts::new(settings(name, &config, base)?)))
         } else {
-            CommandExecutor::EachJob(EachJob {
+            CommandExecutor::EachJob(Box::new(EachJob {
                 recipe: recipe(&config, base)?,
                 places: Places::new(config.workers),
                 output: bytes(config.output),
                 stop_grace: config.stop_grace.0,
                 exit_codes: config.exit_codes,
-            })
+            }))
         };
         Ok(Arc::new(executor))
     }
@@ -113,7 +113,7 @@ impl Executor for CommandExecutor {
 
     async fn stop(&self, grace: Duration) {
         match self {
-            CommandExecutor::EachJob(each) => each.places.close(grace).await,
+            CommandExecutor::EachJob(each) => each.places.close(grace, || {}).await,
             CommandExecutor::Persistent(hosts) => hosts.stop(grace).await,
         }
         process::sweep().await;

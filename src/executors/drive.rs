@@ -10,7 +10,6 @@ use serde_json::json;
 use super::command::CommandExecutor;
 use super::command::config::CommandConfig;
 use super::hosts::{Host, Settings};
-use super::places::Places;
 use super::python::config::PythonConfig;
 use super::{command, hosts, python};
 use crate::job::life::shorten;
@@ -145,13 +144,12 @@ async fn drive_staying(settings: &Settings, samples: &[Job], steps: &mut Steps) 
 struct Trial<'a> {
     settings: &'a Settings,
     host: Arc<Host>,
-    places: Places,
 }
 
 impl<'a> Trial<'a> {
     async fn start(settings: &'a Settings) -> Result<Self, String> {
         let host = hosts::start(settings).await.map_err(|failure| failure.message)?;
-        Ok(Trial { settings, host, places: Places::new(1) })
+        Ok(Trial { settings, host })
     }
 
     fn greeting(&self) -> String {
@@ -167,7 +165,7 @@ impl<'a> Trial<'a> {
             self.host = hosts::start(self.settings).await.map_err(|failure| failure.message)?;
         }
         let gone = || "its process was gone before the job reached it".to_owned();
-        self.host.run(job, context, &self.places).await.ok_or_else(gone)
+        self.host.run(job, context).await.ok_or_else(gone)
     }
 
     /// Runs a job that is stopped at once, and sees whether the process survives it.

@@ -8,7 +8,7 @@ mod host;
 mod request;
 pub(crate) mod response;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{OnceCell, Semaphore};
@@ -49,6 +49,8 @@ pub struct Hosts {
     settings: Settings,
     places: Places,
     seats: Mutex<Vec<Seat>>,
+    /// Every process that was started and may live, on a seat or not.
+    started: Mutex<Vec<Weak<Host>>>,
     trouble: Mutex<Option<Trouble>>,
     /// One suspect at a time gets a process of its own beside the seats.
     alone: Semaphore,
@@ -75,6 +77,7 @@ impl Hosts {
         Hosts {
             places: Places::new(workers.saturating_mul(settings.concurrency.max(1))),
             seats: Mutex::new(std::iter::repeat_with(Seat::default).take(workers).collect()),
+            started: Mutex::default(),
             trouble: Mutex::default(),
             alone: Semaphore::new(1),
             settings,
@@ -89,8 +92,11 @@ impl Hosts {
             }
             for _ in 0..TRIES {
                 let seat = self.sit();
-                let host = self.places.unless_stopped(context, self.occupied(&seat.host)).await??;
-                if let Some(outcome) = host.run(job, context, &self.places).await {
+                let host = match seat.host.get() {
+                    Some(host) => host.clone(),
+                    None => self.places.unless_stopped(context, self.occupied(&seat.host)).await??,
+                };
+                if let Some(outcome) = host.run(job, context).await {
                     self.look_after(&host);
                     return Ok(outcome);
                 }
@@ -119,16 +125,15 @@ impl Hosts {
     /// Lets running jobs end for up to `grace`, and uses what is left of it to let the processes end by themselves.
     pub async fn stop(&self, grace: Duration) {
         let end = Instant::now() + grace;
-        self.places.close(grace).await;
+        self.places.close(grace, || self.living().iter().for_each(|host| host.kill())).await;
         let left = end.saturating_duration_since(Instant::now()).min(self.settings.stop_grace);
-        let hosts: Vec<_> = self.seats().iter().filter_map(|seat| seat.host.get().cloned()).collect();
-        futures_util::future::join_all(hosts.iter().map(|host| host.stop(left))).await;
+        futures_util::future::join_all(self.living().iter().map(|host| host.stop(left))).await;
     }
 
     async fn run_alone(&self, job: &Job, context: &Context) -> Result<Outcome, Outcome> {
         let _turn = self.places.unless_stopped(context, self.alone.acquire()).await?;
         let host = self.places.unless_stopped(context, self.start()).await??;
-        let outcome = host.run(job, context, &self.places).await;
+        let outcome = host.run(job, context).await;
         host.stop(self.settings.stop_grace).await;
         outcome.ok_or_else(|| Failure::new(Class::Unavailable, "the plugin process ended before the job reached it").into())
     }
@@ -160,7 +165,23 @@ impl Hosts {
             Trouble { failure: failure.clone(), pause, until: Instant::now() + pause }
         });
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
-        started
+        started.map(|host| self.enlist(host))
+    }
+
+    fn enlist(&self, host: Arc<Host>) -> Arc<Host> {
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        started.retain(|host| host.strong_count() > 0);
+        started.push(Arc::downgrade(&host));
+        drop(started);
+        // whoever closes now either finds it in the list, or has closed before this line
+        if self.places.is_closed() {
+            host.kill();
+        }
+        host
+    }
+
+    fn living(&self) -> Vec<Arc<Host>> {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Retires a process that has done its share or has grown too large.
@@ -187,9 +208,7 @@ impl Hosts {
 
 impl Drop for Hosts {
     fn drop(&mut self) {
-        for host in self.seats().iter().filter_map(|seat| seat.host.get()) {
-            host.kill();
-        }
+        self.living().iter().for_each(|host| host.kill());
     }
 }
 

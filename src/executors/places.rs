@@ -61,12 +61,18 @@ impl Places {
         self.closing.cancelled().await;
     }
 
-    /// Lets nobody in any more, waits up to `grace` until all have left, then sends them away.
-    pub async fn close(&self, grace: Duration) {
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closing.is_cancelled()
+    }
+
+    /// Lets nobody in any more, waits up to `grace` until all have left, then has them sent away.
+    pub async fn close(&self, grace: Duration, send_away: impl FnOnce()) {
         let all_free = self.free.acquire_many(self.all);
         tokio::pin!(all_free);
         if tokio::time::timeout(grace, &mut all_free).await.is_err() {
             self.closing.cancel();
+            send_away();
             let _all = all_free.await;
         }
         self.closing.cancel();

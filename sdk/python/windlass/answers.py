@@ -15,13 +15,15 @@ def done(run_id, output, limit=None):
     if output is None:
         return framed(b'{"done":{"id":%d}}' % run_id)
     if isinstance(output, (bytes, bytearray, memoryview)):
-        _check(len(output), limit)
+        if limit is not None and len(output) > limit:
+            raise _too_long(len(output), limit)
         return framed(b'{"done":{"id":%d,"output_base64":"%b"}}' % (run_id, base64.b64encode(output)))
     try:
         text = to_json(output).encode()
     except UnicodeEncodeError as error:
         raise NotJson(f"it has a character that UTF-8 cannot hold: {error}") from None
-    _check(len(text), limit)
+    if limit is not None and len(text) > limit:
+        raise _too_long(len(text), limit)
     return framed(b'{"done":{"id":%d,"output":%b}}' % (run_id, text))
 
 
@@ -38,9 +40,8 @@ def note(kind, body):
     return framed(to_json({kind: body}).encode(errors="replace"))
 
 
-def _check(length, limit):
-    if limit is not None and length > limit:
-        raise NotJson(f"it is {length} bytes long, and output allows {_spelled(limit)}")
+def _too_long(length, limit):
+    return NotJson(f"it is {length} bytes long, and output allows {_spelled(limit)}")
 
 
 def failure(error):

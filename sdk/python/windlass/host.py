@@ -46,13 +46,16 @@ class Responses:
 
     def write(self):
         """Writes all that is held; whoever comes first does it for the others."""
+        held = self._held
         with self._writing:
-            frames = []
-            while self._held:
-                frames.append(self._held.popleft())
-            data = b"".join(frames)
-            while data:
-                data = data[os.write(self._descriptor, data) :]
+            if not held:
+                return
+            data = held.popleft()
+            if held:
+                data = b"".join([data, *(held.popleft() for _ in range(len(held)))])
+            written = os.write(self._descriptor, data)
+            while written < len(data):
+                written += os.write(self._descriptor, data[written:])
 
     def holds(self):
         return bool(self._held)
@@ -100,9 +103,8 @@ class Host:
         self.reader = FrameReader(requests)
         self.responses = responses
         self.limit = limit
-        self.streams = streams
-        for stream in streams:
-            stream.host = self
+        self.out, self.err = self.streams = streams
+        self.out.host = self.err.host = self
 
     def hello(self):
         sequential = not self.plugin.is_async
@@ -125,6 +127,7 @@ class Host:
         return answers.failed(run_id, *answers.failure(error))
 
     def finish_lines(self, run_id):
+        """Logs what was printed last without a line end."""
         for stream in self.streams:
             stream.finish(run_id)
 
@@ -196,7 +199,8 @@ class PlainHost(Host):
         except BaseException as error:  # a handler may raise anything, and every job must be answered
             return self.failed(run_id, error)
         finally:
-            self.finish_lines(run_id)
+            if self.out.partial or self.err.partial:
+                self.finish_lines(run_id)
             self.current = None
 
 

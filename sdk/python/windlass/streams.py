@@ -18,7 +18,7 @@ class LogStream(io.TextIOBase):
         super().__init__()
         self.host = None
         self._before = before
-        self._partial = {}
+        self.partial = {}
 
     def writable(self):
         return True
@@ -29,19 +29,18 @@ class LogStream(io.TextIOBase):
             self._before.write(text)
             self._before.flush()
             return len(text)
-        *lines, rest = (self._partial.pop(run_id, "") + text).split("\n")
+        *lines, rest = (self.partial.pop(run_id, "") + text).split("\n")
         for line in lines:
             self.host.log(run_id, line)
         if rest:
-            self._partial[run_id] = rest
+            self.partial[run_id] = rest
         return len(text)
 
     def finish(self, run_id):
         """Hands over a last line without an end."""
-        if self._partial:
-            rest = self._partial.pop(run_id, "")
-            if rest:
-                self.host.log(run_id, rest)
+        rest = self.partial.pop(run_id, "")
+        if rest:
+            self.host.log(run_id, rest)
 
     def flush(self):
         pass

@@ -95,17 +95,20 @@ impl Conversation {
 
     async fn listen(mut self, host: Arc<Host>) {
         let mut listener = &*host;
+        let doomed = host.doomed.notified();
+        tokio::pin!(doomed);
         let end = loop {
             tokio::select! {
                 biased;
                 event = self.event() => if let Some(end) = self.handle(event, &mut listener).await { break end },
-                () = host.doomed.notified() => break End::Ours,
+                () = &mut doomed => break End::Ours,
             }
         };
         if !self.gone {
             self.leader.kill();
             let _how = self.leader.ended().await;
             self.take_last_outputs(&mut listener);
+            process::sweep().await;
         }
         host.ended(&end);
     }

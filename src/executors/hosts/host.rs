@@ -13,7 +13,7 @@ use super::ending::{End, Leaving, fate};
 use super::flight::Flight;
 use super::request;
 use super::response::{Hello, Response};
-use crate::executors::places::{Places, stopped};
+use crate::executors::places::stopped;
 use crate::job::Job;
 use crate::outcome::Outcome;
 use crate::ports::{Context, Stopped};
@@ -74,14 +74,14 @@ impl Host {
     }
 
     /// Runs a job to its outcome; none when the host took no more jobs.
-    pub async fn run(&self, job: &Job, context: &Context, places: &Places) -> Option<Outcome> {
+    pub async fn run(&self, job: &Job, context: &Context) -> Option<Outcome> {
         let ticket = self.send(job, context)?;
-        let (why, grace) = tokio::select! {
+        let why = tokio::select! {
             biased;
             outcome = ticket.flight.ended(context) => return Some(outcome),
-            why = self.out_of_time(ticket.id, context) => (why, if self.hello.cancel { CANCEL_GRACE } else { Duration::ZERO }),
-            () = places.closed() => (Stopped::Cancelled, Duration::ZERO),
+            why = self.out_of_time(ticket.id, context) => why,
         };
+        let grace = if self.hello.cancel { CANCEL_GRACE } else { Duration::ZERO };
         self.cancel(ticket.id);
         tokio::select! {
             biased;

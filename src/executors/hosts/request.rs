@@ -73,8 +73,8 @@ fn encode_job(out: &mut Vec<u8>, job: &Job, context: &Context) {
 
 /// Until the run's own time or the job's is over, in milliseconds.
 fn time_left(context: &Context) -> u64 {
-    let (end, _) = context.end(Instant::now());
-    u64::try_from(end.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u64::MAX)
+    let now = Instant::now();
+    u64::try_from((context.end(now).0 - now).as_millis()).unwrap_or(u64::MAX)
 }
 
 fn frame(out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
