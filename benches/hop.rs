@@ -38,16 +38,7 @@ fn main() {
     let python = bare::interpreter();
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("echo.py"), "def echo(data):\n    return data\n").unwrap();
-    let hop = |concurrency: usize| {
-        let config = json!({"entry": "echo.py:echo", "python": python, "workers": 1, "concurrency": concurrency});
-        PythonExecutor::new("hop", serde_json::from_value(config).unwrap(), folder.path()).unwrap()
-    };
-    let start = CommandExecutor::new(
-        "start",
-        serde_json::from_value(json!({"run": ["/bin/true"], "workers": 64})).unwrap(),
-        Path::new("/"),
-    );
-    let (one, many, start): (Arc<dyn Executor>, Arc<dyn Executor>, Arc<dyn Executor>) = (hop(1), hop(TOGETHER), start.unwrap());
+    let (one, many, start) = (hop(&python, folder.path(), 1), hop(&python, folder.path(), TOGETHER), start());
     runtime.block_on(async { (one.warm().await.unwrap(), many.warm().await.unwrap()) });
     let (mut bare_one, mut bare_many) = (bare::Loop::start(&python), bare::Loop::start(&python));
 
@@ -84,6 +75,17 @@ fn main() {
             executor.stop(Duration::from_secs(5)).await;
         }
     });
+}
+
+/// One process that is sent so many jobs at once.
+fn hop(python: &str, folder: &Path, concurrency: usize) -> Arc<dyn Executor> {
+    let config = json!({"entry": "echo.py:echo", "python": python, "workers": 1, "concurrency": concurrency});
+    PythonExecutor::new("hop", serde_json::from_value(config).unwrap(), folder).unwrap()
+}
+
+fn start() -> Arc<dyn Executor> {
+    let config = json!({"run": ["/bin/true"], "workers": 64});
+    CommandExecutor::new("start", serde_json::from_value(config).unwrap(), Path::new("/")).unwrap()
 }
 
 /// Runs `jobs` jobs, `in_flight` at a time.
