@@ -4,6 +4,7 @@ pub mod parts;
 mod progress;
 mod queues;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ pub enum StartError {
     Queue { name: String, why: String },
     /// Another process has its file open.
     #[error("queues.{name}: {why}")]
-    Owned { name: String, why: String },
+    Owned { name: String, why: String, socket: PathBuf },
     #[error("executors.{name}: {why}")]
     Executor { name: String, why: String },
     #[error("{0}")]
@@ -59,7 +60,7 @@ impl App {
         let config = &loaded.config;
         let telemetry = Telemetry::install().map_err(StartError::Other)?;
         let shared = Arc::new(shared(config, &telemetry));
-        let systems = Systems::open(config, &loaded.source.base, shared.clock)?;
+        let systems = Systems::open_soon(config, &loaded.source.base, shared.clock).await?;
         let executors = parts::executors(config, &loaded.source.base)?;
         let pools = parts::pools(config, &shared, &systems, &executors, &telemetry)?;
         let desk = Arc::new(systems.desk(config, Some(shared.clone())));
@@ -98,7 +99,13 @@ fn shared(config: &Config, telemetry: &Telemetry) -> Shared {
 }
 
 /// The API on TCP, and on a socket beside each file of the embedded queue.
-async fn listen(config: &Config, loaded: &Loaded, desk: &Arc<Desk>, systems: &Systems, closing: &CancellationToken) -> Result<JoinSet<()>, StartError> {
+async fn listen(
+    config: &Config,
+    loaded: &Loaded,
+    desk: &Arc<Desk>,
+    systems: &Systems,
+    closing: &CancellationToken,
+) -> Result<JoinSet<()>, StartError> {
     let mut listeners = JoinSet::new();
     for path in systems.sockets() {
         let socket = admin::bind_socket(&path).map_err(|error| StartError::Other(error.to_string()))?;

@@ -127,7 +127,7 @@ pub(super) async fn run(jobs: Jobs, globals: &Globals, screen: &mut Screen) -> R
 /// The name that stands in the records of what an operator did.
 pub(super) fn who() -> String {
     let user = std::env::var("USER").ok().filter(|user| !user.is_empty());
-    user.unwrap_or_else(|| nix::unistd::getuid().to_string())
+    user.unwrap_or_else(|| format!("user {}", nix::unistd::getuid()))
 }
 
 async fn list(session: &Session, list: &List, screen: &mut Screen) -> Result<Exit, Failure> {

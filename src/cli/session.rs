@@ -14,7 +14,6 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep};
 use tower::ServiceExt as _;
 
@@ -22,7 +21,7 @@ pub use ask::Ask;
 pub use target::{Missing, Reach, Target};
 
 use super::{Exit, Failure};
-use crate::admin::socket_address;
+use crate::admin::connect;
 use local::Local;
 
 /// How long a command waits for another one that has the store open.
@@ -160,11 +159,6 @@ async fn living(target: &Target) -> Option<PathBuf> {
         }
     }
     None
-}
-
-async fn connect(socket: &std::path::Path) -> std::io::Result<UnixStream> {
-    let (address, _held) = socket_address(socket)?;
-    UnixStream::connect(address).await
 }
 
 async fn through_socket(
