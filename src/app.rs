@@ -15,7 +15,6 @@ use crate::admin::{self, Access, Desk};
 use crate::clock::Clock;
 use crate::config::{Config, Loaded};
 use crate::engine::budget::Budget;
-use crate::engine::pool::Pool;
 use crate::engine::{Engine, Shared};
 use crate::ports::Executor;
 use crate::telemetry::{Telemetry, probes};
@@ -65,7 +64,7 @@ impl App {
         let pools = parts::pools(config, &shared, &systems, &executors, &telemetry)?;
         let desk = Arc::new(systems.desk(config, Some(shared.clone())));
         let watch = Arc::new(Watch::new(shared.clone(), &pools, &systems, &telemetry));
-        let closing = CancellationToken::new();
+        let closing = desk.closing.clone();
         let mut listeners = listen(config, loaded, &desk, &systems, &closing).await?;
         serve_probes(config, telemetry.clone(), watch.clone(), &closing, &mut listeners).await?;
         listeners.spawn(upkeep(telemetry, watch, closing.clone()));

@@ -95,7 +95,7 @@ async fn list(session: &Session, screen: &mut Screen) -> Result<Exit, Failure> {
         home.is_some_and(|home| queues.iter().any(|other| &*other.queue == home))
     };
     queues.iter().filter(|queue| !beside(queue)).for_each(|queue| table.painted(row(queue, now)));
-    screen.table(&table)?;
+    screen.table(table)?;
     for queue in queues.iter().filter(|queue| queue.paused) {
         screen.line(&format!("{} is paused: windlass queues resume {}", queue.queue, queue.queue))?;
     }

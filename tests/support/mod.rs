@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
+use windlass::engine::Shared;
 use windlass::engine::exit::Exit;
 use windlass::engine::pool::{Feed, Pool, Slots, Unrouted};
 use windlass::engine::routes::{Route, Routes};
-use windlass::engine::Shared;
 use windlass::job::{Decoding, Job};
 use windlass::outcome::{Failure, Outcome, Output};
 use windlass::ports::{Context, Executor, Queue, Stopped};
