@@ -7,6 +7,8 @@ mod cases;
 mod kinds;
 #[path = "executors/protocol.rs"]
 mod protocol;
+#[path = "executors/python.rs"]
+mod python;
 #[path = "executors/staying.rs"]
 mod staying;
 
@@ -68,5 +70,5 @@ macro_rules! kinds_that_stay {
     };
 }
 
-every_kind!(a_program_per_job: EachJob, a_program_that_stays: Stays);
-kinds_that_stay!(staying_program: Stays);
+every_kind!(a_program_per_job: EachJob, a_program_that_stays: Stays, a_python_function: Python);
+kinds_that_stay!(programs_that_stay: Stays, python_processes: Python);

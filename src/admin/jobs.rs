@@ -20,6 +20,10 @@ use crate::ports::{Acted, Action, Cursor, Entry, Page, State as JobState};
 const PAGE: usize = 100;
 const LONGEST_PAGE: usize = 1000;
 
+/// A job that starts or ends right now is neither waiting nor running for a moment.
+const TRIES: usize = 10;
+const BETWEEN: Duration = Duration::from_millis(20);
+
 /// Who did it, where a caller does not say.
 pub(super) const SOMEBODY: &str = "operator";
 
@@ -81,11 +85,18 @@ pub(super) async fn cancel(
     let Cancel { by, discard } = instructions(&desk, body).await?;
     let by = by.unwrap_or_else(|| SOMEBODY.into());
     let (place, _) = desk.find(queue.as_deref(), &id).await?;
-    let why = Cancelled::Operator { by: by.as_str().into(), discard };
-    if desk.shared().is_some_and(|shared| shared.running.cancel(&place.name, &id, why)) {
-        return Ok(Json(json!({ "id": id, "queue": place.name, "done": "asked to end" })));
+    let action = Action::Cancel { by: by.clone(), discard };
+    let why = Cancelled::Operator { by: by.into(), discard };
+    for _ in 0..TRIES {
+        if desk.shared().is_some_and(|shared| shared.running.cancel(&place.name, &id, why.clone())) {
+            return Ok(Json(json!({ "id": id, "queue": place.name, "done": "asked to end" })));
+        }
+        match desk.admin(&place).act(&place.inner, &id, &action).await? {
+            Acted::NotNow(JobState::Running) => tokio::time::sleep(BETWEEN).await,
+            acted => return told(&place, &id, &action, acted),
+        }
     }
-    act(&desk, &place, &id, Action::Cancel { by, discard }).await
+    Err(Refusal::conflict(format!("the job {id:?} is just starting or ending, or runs in another worker: try again")))
 }
 
 pub(super) async fn retry(
@@ -101,10 +112,15 @@ pub(super) async fn retry(
 
 /// Acts on one job and says what was done, or why nothing was.
 pub(super) async fn act(desk: &Desk, place: &Place, id: &str, action: Action) -> Result<Json<Value>, Refusal> {
-    match desk.admin(place).act(&place.inner, id, &action).await? {
-        Acted::Done => Ok(Json(json!({ "id": id, "queue": place.name, "done": done(&action) }))),
+    let acted = desk.admin(place).act(&place.inner, id, &action).await?;
+    told(place, id, &action, acted)
+}
+
+fn told(place: &Place, id: &str, action: &Action, acted: Acted) -> Result<Json<Value>, Refusal> {
+    match acted {
+        Acted::Done => Ok(Json(json!({ "id": id, "queue": place.name, "done": done(action) }))),
         Acted::NotFound => Err(Refusal::not_found(format!("the job {id:?} is gone: it ended a moment ago"))),
-        Acted::NotNow(state) => Err(Refusal::conflict(not_now(id, &action, state))),
+        Acted::NotNow(state) => Err(Refusal::conflict(not_now(id, action, state))),
     }
 }
 

@@ -18,8 +18,8 @@ const LARGEST: u64 = 64 << 20;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  windlass explain                                 the config, and where each value is from
-  windlass explain '{\"type\": \"invoice.render\"}'    its route, its retries, its exits
+  windlass explain                            the config, with its origins
+  windlass explain '{\"type\": \"mail.send\"}'    its route, retries and exits
   head -1 jobs.jsonl | windlass explain -")]
 pub struct Explain {
     /// A message as a producer would publish it, or - for standard input
@@ -30,7 +30,7 @@ pub struct Explain {
 }
 
 pub(super) fn run(args: &Explain, globals: &Globals, screen: &mut Screen) -> Result<Exit, Failure> {
-    let loaded = config::load(globals.file().as_deref()).map_err(|refused| Failure::usage(refused.to_string()))?;
+    let loaded = config::load(globals.file().as_deref()).map_err(Failure::config)?;
     match &args.message {
         None => whole(&loaded, screen)?,
         Some(message) => {

@@ -4,6 +4,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::App;
 use crate::config::Loaded;
+use crate::units::spell_duration;
 
 /// Runs the pools of a config until SIGTERM or SIGINT; a second one abandons what still runs.
 ///
@@ -20,7 +21,11 @@ pub async fn run(loaded: &Loaded) -> Result<(), String> {
         _ = interrupt.recv() => {}
     }
     let shared = app.shared.clone();
-    tracing::info!("stopping: {} jobs run; they have {} to end", shared.running.len(), loaded.config.worker.grace);
+    tracing::info!(
+        "stopping: {} jobs run; they have {} to end",
+        shared.running.len(),
+        spell_duration(loaded.config.worker.grace.0)
+    );
     let stop = app.stop();
     tokio::pin!(stop);
     loop {

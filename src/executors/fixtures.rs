@@ -1,11 +1,23 @@
 //! A job to run in the executors' own tests.
 
-use crate::job::decode::{Decoding, Received, decode};
-use crate::job::{Job, Message, Origin};
+use crate::job::{DEFAULT_PRIORITY, Data, Job, Life};
 
-/// A job of the type `test.job` with this data.
-pub fn job(data: serde_json::Value) -> Job {
-    let message = Message::of(serde_json::json!({"id": "job-1", "type": "test.job", "data": data}).to_string());
-    let received = Received { origin: Origin::default(), published: None, now: jiff::Timestamp::UNIX_EPOCH };
-    decode(&message, &Decoding::Envelope, &received).unwrap()
+/// A job with this data.
+pub fn job(data: &serde_json::Value) -> Job {
+    Job {
+        id: "job-1".into(),
+        kind: "test.job".into(),
+        version: None,
+        data: Data::Json(data.to_string().into()),
+        key: None,
+        tenant: "default".into(),
+        priority: DEFAULT_PRIORITY,
+        not_before: None,
+        deadline: None,
+        batch: None,
+        traceparent: None,
+        tracestate: None,
+        extensions: Vec::new(),
+        life: Life::default(),
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -51,4 +52,20 @@ impl ProcessLimits {
 #[must_use]
 pub fn bytes(size: Size) -> usize {
     usize::try_from(size.0).unwrap_or(usize::MAX)
+}
+
+pub(crate) fn one() -> usize {
+    1
+}
+
+pub(crate) fn four() -> usize {
+    4
+}
+
+pub(crate) fn one_mebibyte() -> Size {
+    Size(1 << 20)
+}
+
+pub(crate) fn five_seconds() -> Span {
+    Span(Duration::from_secs(5))
 }

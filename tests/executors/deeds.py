@@ -63,6 +63,13 @@ def perform(data, log):
     if deed == "sleep":
         log("sleeping")
         time.sleep(600)
+    if deed == "stubborn":
+        time.sleep(600)
+    if deed == "gate":
+        log("at the gate")
+        while not os.path.exists(value):
+            time.sleep(0.001)
+        return None
     if deed == "family":
         child = subprocess.Popen(["sh", "-c", "sleep 600 & echo $!; wait"], stdout=subprocess.PIPE, text=True)
         log(f"pids {os.getpid()} {child.pid} {child.stdout.readline().strip()}")

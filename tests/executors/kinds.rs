@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use windlass::executors::command::CommandExecutor;
+use windlass::executors::python::PythonExecutor;
 use windlass::job::decode::{Decoding, Received, decode};
 use windlass::job::{Job, Message, Origin};
 use windlass::outcome::{Failure, Outcome, Output};
@@ -15,6 +16,7 @@ use windlass::ports::{Context, Executor};
 pub enum Kind {
     EachJob,
     Stays,
+    Python,
 }
 
 /// Longer than any case takes; a case that reaches it has failed.
@@ -38,11 +40,15 @@ impl Kind {
         let mut block = match self {
             Kind::EachJob => json!({"run": [*PYTHON, "each.py"], "exit_codes": {"42": "throttled"}}),
             Kind::Stays => json!({"run": [*PYTHON, "stays.py"], "persistent": true, "workers": 1}),
+            Kind::Python => json!({"entry": "handler.py:plain", "python": *PYTHON, "workers": 1}),
         };
         for (key, value) in keys.as_object().unwrap() {
             block[key] = value.clone();
         }
-        CommandExecutor::new("suite", serde_json::from_value(block).unwrap(), &fixtures()).unwrap()
+        match self {
+            Kind::Python => PythonExecutor::new("suite", serde_json::from_value(block).unwrap(), &fixtures()).unwrap(),
+            _ => CommandExecutor::new("suite", serde_json::from_value(block).unwrap(), &fixtures()).unwrap(),
+        }
     }
 
     /// Jobs share a process that stays.
@@ -52,7 +58,10 @@ impl Kind {
 
     /// The keys under which several jobs run in one process at once.
     pub fn together(self) -> Value {
-        json!({"run": [*PYTHON, "stays.py", "together"], "workers": 1, "concurrency": 4})
+        match self {
+            Kind::Python => json!({"entry": "handler.py:Together", "workers": 1, "concurrency": 4}),
+            _ => json!({"run": [*PYTHON, "stays.py", "together"], "workers": 1, "concurrency": 4}),
+        }
     }
 }
 

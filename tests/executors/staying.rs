@@ -54,9 +54,11 @@ pub async fn a_process_that_has_grown_is_replaced(kind: Kind) {
 pub async fn a_dead_process_is_replaced(kind: Kind) {
     let executor = kind.start(json!({}));
     let first = pid(&executor).await;
-    let failure = failure_of(run(&executor, json!({"do": "exit", "value": 9})).await);
+    let context = context(LONG);
+    let failure = failure_of(run_in(&executor, json!({"do": "exit", "value": 9}), &context).await);
     assert_eq!(failure.class, Class::Crashed);
-    assert!(failure.message.contains("exited with code 9") && failure.message.contains("no more"), "{}", failure.message);
+    assert!(failure.message.contains("exited with code 9"), "{}", failure.message);
+    assert_eq!(context.log_tail(), "no more\n");
     assert_ne!(pid(&executor).await, first);
 }
 
@@ -78,7 +80,7 @@ pub async fn a_neighbour_is_interrupted_when_the_host_is_killed(kind: Kind) {
     let innocent = Arc::new(context(LONG));
     let running = begin(&executor, json!({"do": "sleep"}), &innocent);
     logged(&innocent, "sleeping").await;
-    let failure = failure_of(run_in(&executor, json!({"do": "sleep"}), &context(SHORT)).await);
+    let failure = failure_of(run_in(&executor, json!({"do": "stubborn"}), &context(SHORT)).await);
     assert_eq!(failure.class, Class::Timeout);
     assert!(matches!(running.await.unwrap(), Outcome::Interrupted(Interruption::Neighbour)));
 }

@@ -69,7 +69,12 @@ pub(super) fn summary(done: &[Entry], dead: &[Entry]) -> String {
         let reason = entry.failure.as_ref().map_or_else(String::new, |failure| failure.reason.to_string());
         reasons.entry(reason).or_default().push(&entry.id);
     }
-    let mut text = format!("{} jobs done, {retried} of them after retries; submit to done p50 {} ms, p99 {} ms\n", done.len(), at(50).as_millis(), at(99).as_millis());
+    let mut text = format!(
+        "{} jobs done, {retried} of them after retries; submit to done p50 {} ms, p99 {} ms\n",
+        done.len(),
+        at(50).as_millis(),
+        at(99).as_millis()
+    );
     text.push_str(&format!("{} dead letters:\n", dead.len()));
     for (reason, ids) in reasons {
         text.push_str(&format!("  {reason:<10} {}\n", ids.join(", ")));

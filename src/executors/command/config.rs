@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::executors::limits::ProcessLimits;
+use crate::executors::limits::{ProcessLimits, five_seconds, four, one, one_mebibyte};
 use crate::outcome::Class;
 use crate::units::{Size, Span};
 
@@ -48,22 +48,6 @@ pub struct CommandConfig {
     pub env: BTreeMap<String, String>,
     #[serde(default)]
     pub directory: Option<std::path::PathBuf>,
-}
-
-pub(crate) fn one() -> usize {
-    1
-}
-
-pub(crate) fn four() -> usize {
-    4
-}
-
-pub(crate) fn one_mebibyte() -> Size {
-    Size(1 << 20)
-}
-
-pub(crate) fn five_seconds() -> Span {
-    Span(std::time::Duration::from_secs(5))
 }
 
 impl CommandConfig {

@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_run_carries_the_job_with_its_data_untouched() {
-        let mut job = fixtures::job(json!({"n": 1}));
+        let mut job = fixtures::job(&json!({"n": 1}));
         job.data = Data::Json(r#"{"n":  1.50}"#.into());
         job.key = Some("k \"quoted\"".into());
         job.extensions = vec![("color".into(), "\"red\"".into()), ("size".into(), "3".into())];
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn bytes_travel_as_base64() {
-        let mut job = fixtures::job(json!(null));
+        let mut job = fixtures::job(&json!(null));
         job.data = Data::Binary(vec![255, 0].into());
         let mut out = Vec::new();
         run(&mut out, 1, &job, &Context::new("j".into(), "r".into(), Duration::from_secs(1)));

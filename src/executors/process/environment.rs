@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::config::secret::Secret;
+
 /// The worker's variables that every process sees.
 const ALWAYS: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
 
@@ -16,22 +18,13 @@ pub fn environment(allow: &[String], set: &BTreeMap<String, String>, base: &Path
     let mut variables: BTreeMap<String, String> =
         names.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?))).collect();
     for (name, value) in set {
-        let value = resolve(value, base).map_err(|why| format!("env.{name}: {why}"))?;
+        let value = match Secret::parse(value) {
+            Ok(secret) => secret.read(base).map_err(|why| format!("env.{name}: {why}"))?,
+            Err(_plain) => value.clone(),
+        };
         variables.insert(name.clone(), value);
     }
     Ok(variables.into_iter().collect())
-}
-
-fn resolve(value: &str, base: &Path) -> Result<String, String> {
-    if let Some(name) = value.strip_prefix("env:") {
-        return std::env::var(name).map_err(|_| format!("the environment variable {name} is not set"));
-    }
-    if let Some(path) = value.strip_prefix("file:") {
-        let path = base.join(path);
-        let text = std::fs::read_to_string(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-        return Ok(text.trim_end_matches(['\r', '\n']).to_owned());
-    }
-    Ok(value.to_owned())
 }
 
 #[cfg(test)]

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::executors::command::config::{five_seconds, four, one, one_mebibyte};
-use crate::executors::limits::ProcessLimits;
+use crate::executors::limits::{ProcessLimits, five_seconds, four, one, one_mebibyte};
 use crate::units::{Size, Span};
 
 /// `{ python: { entry: "plugins/thumbs.py:Thumbnails" } }`.

@@ -173,7 +173,7 @@ impl Writer<'_> {
         let job = &found.job;
         let to = self.next_place(job.place.queue(), Lane::of_priority(job.priority));
         let mut life = found.life();
-        (life.due, life.park) = (None, None);
+        (life.due, life.park) = (Some(self.wall_time()), None); // an operator's word is younger than its producer's
         self.relocate(job, to, None, (&life.to_json().into(), None))?;
         Ok(to)
     }
