@@ -124,6 +124,13 @@ fn a_config_with_mistakes_is_refused_by_every_command_that_needs_it() {
 }
 
 #[test]
+fn the_defaults_are_a_config_that_may_be_run() {
+    let workshop = Workshop::new();
+    workshop.write("windlass.yaml", &workshop.run(&["explain", "--defaults"]).done());
+    workshop.run(&["check"]).done();
+}
+
+#[test]
 fn a_message_is_explained_from_the_command_line_and_from_a_pipe() {
     let workshop = Workshop::new();
     let message = r#"{"type": "mail.send", "id": "m"}"#;
