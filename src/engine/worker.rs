@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::sync::{RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::Instant;
 
 use super::context::Context;
@@ -25,12 +25,12 @@ use crate::telemetry::Wait;
 const SUSPICION: u32 = 2;
 /// How long a suspect holds back new runs while it waits for the others to end, and how long it lets them go on between.
 const PATIENCE: Duration = Duration::from_secs(30);
-const PAUSE: Duration = Duration::from_secs(300);
+const PAUSE: Duration = Duration::from_secs(60);
 
 /// Whose turn it is: beside others, or alone in the process.
 enum Turn<'a> {
     Shared { _beside: RwLockReadGuard<'a, ()> },
-    Alone { _alone: RwLockWriteGuard<'a, ()> },
+    Alone { _first: MutexGuard<'a, ()>, _alone: RwLockWriteGuard<'a, ()> },
 }
 
 impl Pool {
@@ -74,22 +74,24 @@ impl Pool {
         Some(Verdict::Retry { at, life: job.life.clone() })
     }
 
-    /// Waits for the job's turn. A suspect waits until nothing else runs, and holds new runs back for a while at a time.
+    /// Waits for the job's turn. Suspects go one after another; the first waits until nothing else runs, and holds new runs
+    /// back for a while at a time.
     async fn turn_of(&self, job: &Job, unsettled: u32, lease: &mut Lease) -> Turn<'_> {
         if unsettled <= SUSPICION || job.life.suspect {
-            return Turn::Shared { _beside: self.shared.alone.read().await };
+            return self.keep(lease, async { Turn::Shared { _beside: self.shared.alone.read().await } }, || {}).await;
         }
-        tracing::warn!(job = %job.id, "was running each of the {unsettled} times that the worker died; it runs alone now");
         let _waiting = self.metrics.wait(Wait::Suspect);
         let alone = async {
+            let first = self.shared.suspects.lock().await;
+            tracing::warn!(job = %job.id, "was running each of the {unsettled} times that the worker died; it runs alone now");
             loop {
                 match tokio::time::timeout(PATIENCE, self.shared.alone.write()).await {
-                    Ok(alone) => return alone,
+                    Ok(alone) => return Turn::Alone { _first: first, _alone: alone },
                     Err(_) => tokio::time::sleep(PAUSE).await,
                 }
             }
         };
-        Turn::Alone { _alone: self.keep(lease, alone, || {}).await }
+        self.keep(lease, alone, || {}).await
     }
 
     /// Runs the job; answers its outcome, or who discarded it meanwhile.

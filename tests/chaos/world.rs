@@ -27,7 +27,7 @@ queues:
   jobs: { embedded: { path: data/windlass.db } }
   results: { embedded: { path: data/windlass.db } }
 executors:
-  ledger: { python: { entry: "job.py:run", workers: 2, concurrency: 16, env_allow: [LEDGER] } }
+  ledger: { command: { run: [python3, job.py], persistent: true, workers: 2, concurrency: 16, env_allow: [LEDGER] } }
 routes:
   - { type: work, run: ledger, retry: { base: 20ms, cap: 500ms }, unavailable_for: 1h }
 pools:
@@ -36,24 +36,40 @@ api: { listen: null }
 telemetry: { listen: null }
 "#;
 
-/// Writes its start and its end into the ledger; fails at times; the poison kills its worker.
+/// A plugin by the text of the protocol: writes its start and its end into the ledger; fails at times; the poison kills
+/// its worker.
 const JOB: &str = r#"
+import json
 import os
 import signal
-
-import windlass
+import struct
 
 ledger = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+requests = os.fdopen(3, "rb")
 
 
-def run(data, ctx):
-    os.write(ledger, f"start {ctx.job.id}\n".encode())
-    if ctx.job.id == "poison":
+def answer(message):
+    frame = json.dumps(message).encode()
+    os.write(4, struct.pack(">I", len(frame)) + frame)
+
+
+answer({"hello": {"protocol": 1, "name": "ledger", "sequential": True}})
+while head := requests.read(4):
+    request = json.loads(requests.read(struct.unpack(">I", head)[0]))
+    if "stop" in request:
+        break
+    if "run" not in request:
+        continue
+    run = request["run"]
+    job = run["job"]
+    os.write(ledger, f"start {job['id']}\n".encode())
+    if job["id"] == "poison":
         os.kill(os.getppid(), signal.SIGKILL)
-    if data["fails"] >= ctx.attempt:
-        raise windlass.Retry("not yet")
-    os.write(ledger, f"end {ctx.job.id}\n".encode())
-    return {"id": ctx.job.id}
+    if job["data"]["fails"] >= job["attempt"]:
+        answer({"failed": {"id": run["id"], "class": "failed", "message": "not yet"}})
+        continue
+    os.write(ledger, f"end {job['id']}\n".encode())
+    answer({"done": {"id": run["id"], "output": {"id": job["id"]}}})
 "#;
 
 pub struct World {

@@ -49,7 +49,7 @@ class ClientTests(unittest.TestCase):
 
     def test_a_job_is_submitted_with_its_keys_and_an_id_of_its_own(self):
         self.lay((201, {"jobs": [{"id": "a-1", "existing": False}]}))
-        self.assertEqual(self.client.submit("image.resize", {"n": 1}, tenant="acme", priority=9), "a-1")
+        self.assertEqual(self.client.submit("image.resize", {"n": 1}, tenant="acme", priority=9).id, "a-1")
         method, path, headers, body = self.server.asked[0]
         self.assertEqual((method, path, headers["Authorization"]), ("POST", "/jobs", "Bearer secret"))
         self.assertEqual(headers["Content-Type"], "application/x-ndjson")
@@ -62,7 +62,7 @@ class ClientTests(unittest.TestCase):
     def test_many_jobs_travel_as_lines_and_bytes_as_base64(self):
         self.lay((201, {"jobs": [{"id": "a", "existing": False}, {"id": "b", "existing": True}]}))
         taken = self.client.submit_many([{"type": "t", "id": "a", "data": b"\xff"}, {"type": "t", "id": "b"}])
-        self.assertEqual([job["existing"] for job in taken], [False, True])
+        self.assertEqual([job.existing for job in taken], [False, True])
         first, second = map(json.loads, self.server.asked[0][3].split("\n"))
         self.assertEqual((first["data_base64"], "data" in first), ("/w==", False))
         self.assertEqual(second, {"type": "t", "id": "b"})

@@ -20,6 +20,7 @@ __all__ = [
     "NotFound",
     "Refused",
     "StillRunning",
+    "Submitted",
     "Unknown",
 ]
 
@@ -75,6 +76,18 @@ class JobFailed(ClientError):
         self.entry = entry
 
 
+class Submitted:
+    """A job that the worker holds: its `id`, its `queue`, and whether it was `existing`, known before under this id."""
+
+    def __init__(self, fields):
+        self.id = fields["id"]
+        self.queue = fields.get("queue")
+        self.existing = fields["existing"]
+
+    def __repr__(self):
+        return f"Submitted(id={self.id!r}, existing={self.existing})"
+
+
 class Entry:
     """A job as the worker keeps it: `state`, and once it is completed, `output`."""
 
@@ -116,24 +129,24 @@ class Client:
         self._timeout = timeout
 
     def submit(self, type, data=None, *, id=None, **job):
-        """Hands over one job and returns its id, once the worker holds it.
+        """Hands over one job, and returns it as `Submitted` once the worker holds it.
 
         `job`: any of version, key, tenant, priority, not_before, delay, deadline, batch, traceparent. Without an `id` it is
         given one. It is tried again under the same id until the worker has it, so that it is never taken twice.
         """
-        return self.submit_many([{"type": type, "data": data, "id": id, **job}])[0]["id"]
+        return self.submit_many([{"type": type, "data": data, "id": id, **job}])[0]
 
     def submit_many(self, jobs):
         """Hands over many jobs in one request; each is a dict with type, data and the keys of `submit`.
 
-        All are taken, or none. Returns for each, in order, {"id": …, "existing": whether the worker had it already}.
+        All are taken, or none. Returns `Submitted` for each, in order.
         """
         lines = [json.dumps(_message(job), separators=(",", ":"), allow_nan=False) for job in jobs]
         if not lines:
             return []
         request = self._request("/jobs", "\n".join(lines).encode())
         request.add_header("Content-Type", "application/x-ndjson")
-        return self._insist(request, self._timeout)["jobs"]
+        return [Submitted(taken) for taken in self._insist(request, self._timeout)["jobs"]]
 
     def result(self, id, *, wait=0.0, queue=None):
         """The job as it stands; waits up to `wait` seconds for its end."""
@@ -150,7 +163,8 @@ class Client:
 
     def submit_and_wait(self, type, data=None, *, wait=60.0, id=None, **job):
         """Hands over a job and returns what its handler returned. Raises `JobFailed` or `StillRunning`."""
-        entry = self.result(self.submit(type, data, id=id, **job), wait=wait)
+        submitted = self.submit(type, data, id=id, **job)
+        entry = self.result(submitted.id, wait=wait, queue=submitted.queue)
         if not entry.ended:
             raise StillRunning(entry)
         if entry.state != "completed":
