@@ -10,6 +10,7 @@ mod explain;
 mod failure;
 mod filter;
 mod jobs;
+mod plugin;
 mod queues;
 pub mod run;
 mod schema;
@@ -77,6 +78,7 @@ enum Command {
     Audit(audit::Audit),
     Check(check::Check),
     Explain(explain::Explain),
+    Plugin(plugin::Plugin),
     Schema(schema::Schema),
     Completions(completions::Completions),
 }
@@ -141,6 +143,7 @@ fn dispatch(command: Command, globals: &Globals, screen: &mut Screen) -> Result<
         Command::Queues(args) => wait_for(queues::run(args, globals, screen)),
         Command::DeadLetters(args) => wait_for(dead_letters::run(args, globals, screen)),
         Command::Audit(args) => wait_for(audit::run(args, globals, screen)),
+        Command::Plugin(args) => wait_for(plugin::run(args, globals, screen)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The executor kinds. Each has a folder; no kind knows another.
 
 pub mod command;
+pub mod drive;
 #[cfg(test)]
 mod fixtures;
 pub mod hosts;

@@ -6,6 +6,8 @@ mod help;
 mod letters;
 #[path = "cli/looking.rs"]
 mod looking;
+#[path = "cli/plugins.rs"]
+mod plugins;
 #[path = "cli/submitting.rs"]
 mod submitting;
 #[path = "cli/worker.rs"]

@@ -3,6 +3,8 @@
 
 #[path = "executors/cases.rs"]
 mod cases;
+#[path = "executors/driven.rs"]
+mod driven;
 #[path = "executors/kinds.rs"]
 mod kinds;
 #[path = "executors/protocol.rs"]

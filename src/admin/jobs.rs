@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::desk::{LONGEST_WAIT, Place};
-use super::request::{Asked, instructions};
+use super::request::{Asked, Named, instructions};
 use super::view::JobView;
 use super::{Desk, Refusal};
 use crate::engine::running::Cancelled;
@@ -38,11 +38,7 @@ pub(super) fn cursor(asked: &mut Asked) -> Result<Cursor, Refusal> {
     Ok(Cursor { after: asked.take("after"), limit })
 }
 
-pub(super) async fn show(
-    State(desk): State<Arc<Desk>>,
-    Path(id): Path<String>,
-    mut asked: Asked,
-) -> Result<Json<JobView>, Refusal> {
+pub(super) async fn show(State(desk): State<Arc<Desk>>, Named(id): Named, mut asked: Asked) -> Result<Json<JobView>, Refusal> {
     let (queue, wait) = (asked.take("queue"), asked.duration("wait")?);
     asked.end()?;
     let (place, entry) = desk.find(queue.as_deref(), &id).await?;
@@ -76,7 +72,7 @@ pub struct Cancel {
 
 pub(super) async fn cancel(
     State(desk): State<Arc<Desk>>,
-    Path(id): Path<String>,
+    Named(id): Named,
     mut asked: Asked,
     body: Body,
 ) -> Result<Json<Value>, Refusal> {
@@ -99,11 +95,7 @@ pub(super) async fn cancel(
     Err(Refusal::conflict(format!("the job {id:?} is just starting or ending, or runs in another worker: try again")))
 }
 
-pub(super) async fn retry(
-    State(desk): State<Arc<Desk>>,
-    Path(id): Path<String>,
-    mut asked: Asked,
-) -> Result<Json<Value>, Refusal> {
+pub(super) async fn retry(State(desk): State<Arc<Desk>>, Named(id): Named, mut asked: Asked) -> Result<Json<Value>, Refusal> {
     let queue = asked.take("queue");
     asked.end()?;
     let (place, _) = desk.find(queue.as_deref(), &id).await?;

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use bytes::Bytes;
@@ -22,6 +22,18 @@ use crate::units::parse_duration;
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// The largest body with instructions, in bytes.
 const LARGEST_INSTRUCTIONS: usize = 64 * 1024;
+
+/// The id or the name that stands in the path.
+pub(super) struct Named(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let Path(name) = Path::from_request_parts(parts, state).await.map_err(|error| Refusal::bad(error.body_text()))?;
+        Ok(Named(name))
+    }
+}
 
 /// The query parameters; each is taken by name, and what nobody took is refused.
 pub(super) struct Asked(BTreeMap<String, String>);

@@ -92,6 +92,9 @@ async fn what_does_not_exist_is_answered_with_a_sentence() {
     }
     let (status, answer) = bench.post("/queues", "").await;
     assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "{answer}");
+    let (status, answer) = bench.get("/jobs/%ff").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(!sentence(&answer).is_empty());
 }
 
 #[tokio::test]

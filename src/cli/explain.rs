@@ -19,6 +19,7 @@ const LARGEST: u64 = 64 << 20;
 #[command(after_help = "\
 Examples:
   windlass explain                            the config, with its origins
+  windlass explain --defaults > windlass.yaml
   windlass explain '{\"type\": \"mail.send\"}'    its route, retries and exits
   head -1 jobs.jsonl | windlass explain -")]
 pub struct Explain {
@@ -27,9 +28,16 @@ pub struct Explain {
     /// As if it came from this queue
     #[arg(long, requires = "message")]
     queue: Option<String>,
+    /// Print every key there is with its default and a comment
+    #[arg(long, conflicts_with_all = ["message", "config"])]
+    defaults: bool,
 }
 
 pub(super) fn run(args: &Explain, globals: &Globals, screen: &mut Screen) -> Result<Exit, Failure> {
+    if args.defaults {
+        screen.answer(&json!({ "yaml": config::DEFAULT_YAML }), config::DEFAULT_YAML.trim_end())?;
+        return Ok(Exit::Done);
+    }
     let loaded = config::load(globals.file().as_deref()).map_err(Failure::config)?;
     match &args.message {
         None => whole(&loaded, screen)?,

@@ -34,21 +34,11 @@ impl CommandExecutor {
     /// # Errors
     /// A sentence that says what of the config cannot work here.
     pub fn new(name: &str, config: CommandConfig, base: &Path) -> Result<Arc<Self>, String> {
-        let recipe = recipe(&config, base)?;
         let executor = if config.persistent {
-            CommandExecutor::Persistent(Hosts::new(Settings {
-                name: name.into(),
-                recipe,
-                workers: config.workers,
-                concurrency: config.concurrency,
-                output: bytes(config.output),
-                recycle_jobs: config.recycle_jobs,
-                recycle_memory: config.recycle_memory.map(|size| size.0),
-                stop_grace: config.stop_grace.0,
-            }))
+            CommandExecutor::Persistent(Hosts::new(settings(name, &config, base)?))
         } else {
             CommandExecutor::EachJob(EachJob {
-                recipe,
+                recipe: recipe(&config, base)?,
                 places: Places::new(config.workers),
                 output: bytes(config.output),
                 stop_grace: config.stop_grace.0,
@@ -73,6 +63,23 @@ impl CommandExecutor {
         }
         wrong
     }
+}
+
+/// How the processes of a persistent command are kept.
+///
+/// # Errors
+/// As [`CommandExecutor::new`].
+pub(super) fn settings(name: &str, config: &CommandConfig, base: &Path) -> Result<Settings, String> {
+    Ok(Settings {
+        name: name.into(),
+        recipe: recipe(config, base)?,
+        workers: config.workers,
+        concurrency: config.concurrency,
+        output: bytes(config.output),
+        recycle_jobs: config.recycle_jobs,
+        recycle_memory: config.recycle_memory.map(|size| size.0),
+        stop_grace: config.stop_grace.0,
+    })
 }
 
 fn recipe(config: &CommandConfig, base: &Path) -> Result<Recipe, String> {

@@ -19,7 +19,8 @@ use crate::executors::process::Recipe;
 use crate::job::Job;
 use crate::outcome::{Class, Failure, Outcome};
 use crate::ports::Context;
-use host::Host;
+pub(super) use conversation::start;
+pub(super) use host::Host;
 
 /// Between two starts that fail: 1 s, doubling to a minute.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -69,10 +70,8 @@ struct Trouble {
 
 impl Hosts {
     #[must_use]
-    pub fn new(mut settings: Settings) -> Self {
+    pub fn new(settings: Settings) -> Self {
         let workers = settings.workers.max(1);
-        let protocol = [("FD_IN", 3), ("FD_OUT", 4), ("OUTPUT_LIMIT", settings.output)];
-        settings.recipe.environment.extend(protocol.map(|(name, value)| (format!("WINDLASS_{name}"), value.to_string())));
         Hosts {
             places: Places::new(workers.saturating_mul(settings.concurrency.max(1))),
             seats: Mutex::new(std::iter::repeat_with(Seat::default).take(workers).collect()),

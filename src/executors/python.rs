@@ -17,7 +17,7 @@ use crate::job::Job;
 use crate::outcome::Outcome;
 use crate::ports::{Context, Executor};
 use config::PythonConfig;
-use sdk::Sdk;
+pub(super) use sdk::Sdk;
 
 /// The variable that tells the SDK's host what to run.
 const PLUGIN: &str = "WINDLASS_PLUGIN";
@@ -35,24 +35,8 @@ impl PythonExecutor {
     /// # Errors
     /// A sentence that says what of the config cannot work here.
     pub fn new(name: &str, config: PythonConfig, base: &Path) -> Result<Arc<Self>, String> {
-        let entry = Entry::parse(&config.entry, base)?;
-        let program = interpreter::behind(&find_program(&config.python, base).map_err(|why| format!("python: {why}"))?)?;
         let sdk = Sdk::unpack()?;
-        let arguments = vec![sdk.folder().to_string_lossy().into_owned()];
-        let mut recipe = config.limits().recipe(program, arguments, base)?;
-        let plugin = serde_json::json!({"file": entry.file, "name": entry.name, "options": config.options});
-        recipe.environment.push((PLUGIN.into(), plugin.to_string()));
-        let hosts = Hosts::new(Settings {
-            name: name.into(),
-            recipe,
-            workers: config.workers,
-            concurrency: config.concurrency,
-            output: bytes(config.output),
-            recycle_jobs: config.recycle_jobs,
-            recycle_memory: config.recycle_memory.map(|size| size.0),
-            stop_grace: config.stop_grace.0,
-        });
-        Ok(Arc::new(PythonExecutor { hosts, _sdk: sdk }))
+        Ok(Arc::new(PythonExecutor { hosts: Hosts::new(settings(name, &config, base, &sdk)?), _sdk: sdk }))
     }
 
     /// What of the config cannot work here, found without starting anything.
@@ -70,6 +54,28 @@ impl PythonExecutor {
         }
         wrong
     }
+}
+
+/// How the interpreters of a plugin are kept.
+///
+/// # Errors
+/// As [`PythonExecutor::new`].
+pub(super) fn settings(name: &str, config: &PythonConfig, base: &Path, sdk: &Sdk) -> Result<Settings, String> {
+    let entry = Entry::parse(&config.entry, base)?;
+    let program = interpreter::behind(&find_program(&config.python, base).map_err(|why| format!("python: {why}"))?)?;
+    let mut recipe = config.limits().recipe(program, vec![sdk.folder().to_string_lossy().into_owned()], base)?;
+    let plugin = serde_json::json!({"file": entry.file, "name": entry.name, "options": config.options});
+    recipe.environment.push((PLUGIN.into(), plugin.to_string()));
+    Ok(Settings {
+        name: name.into(),
+        recipe,
+        workers: config.workers,
+        concurrency: config.concurrency,
+        output: bytes(config.output),
+        recycle_jobs: config.recycle_jobs,
+        recycle_memory: config.recycle_memory.map(|size| size.0),
+        stop_grace: config.stop_grace.0,
+    })
 }
 
 /// `path/to/file.py:Class`.

@@ -1,7 +1,7 @@
 use crate::workshop::Workshop;
 
 /// Every command, as it is typed.
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 24] = [
     "",
     "run",
     "demo",
@@ -23,6 +23,8 @@ const COMMANDS: [&str; 22] = [
     "audit",
     "check",
     "explain",
+    "plugin",
+    "plugin test",
     "schema",
 ];
 
@@ -52,7 +54,7 @@ fn without_everywhere(page: &str) -> String {
 #[test]
 fn every_command_that_does_something_comes_with_an_example() {
     let workshop = Workshop::new();
-    for command in COMMANDS.iter().filter(|command| !["", "jobs", "queues", "dead-letters"].contains(command)) {
+    for command in COMMANDS.iter().filter(|command| !["", "jobs", "queues", "dead-letters", "plugin"].contains(command)) {
         let mut arguments: Vec<&str> = command.split_whitespace().collect();
         arguments.push("--help");
         let page = workshop.run(&arguments).done();
@@ -77,6 +79,8 @@ fn wrong_command_lines_end_with_two_and_say_what_would_be_right() {
         "dead-letters replay --all --rate fast",
         "dead-letters list --group-by colour",
         "jobs list --db a.db --config b.yaml",
+        "plugin test",
+        "plugin test x.py:f --executor y",
         "schema --log loud",
     ];
     let mut said = String::new();
@@ -121,6 +125,13 @@ fn a_config_with_mistakes_is_refused_by_every_command_that_needs_it() {
     let err = workshop.run(&["jobs", "list", "--json"]).failed(2);
     let document: serde_json::Value = serde_json::from_str(&err).unwrap();
     assert_eq!(document["error"]["problems"][0]["key"], "routes[0].run");
+}
+
+#[test]
+fn the_defaults_are_a_config_that_may_be_run() {
+    let workshop = Workshop::new();
+    workshop.write("windlass.yaml", &workshop.run(&["explain", "--defaults"]).done());
+    workshop.run(&["check"]).done();
 }
 
 #[test]

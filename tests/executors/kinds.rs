@@ -25,7 +25,7 @@ pub const LONG: Duration = Duration::from_secs(60);
 pub const SHORT: Duration = Duration::from_millis(700);
 
 /// The interpreter itself: a shim in front of it would take longer than most cases.
-static PYTHON: LazyLock<String> = LazyLock::new(|| {
+pub static PYTHON: LazyLock<String> = LazyLock::new(|| {
     let told = std::process::Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap();
     String::from_utf8(told.stdout).unwrap().trim().to_owned()
 });

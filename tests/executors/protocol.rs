@@ -108,6 +108,16 @@ async fn a_plugin_that_does_not_serve_is_misconfigured_in_its_own_words() {
     }
 }
 
+#[tokio::test]
+async fn a_plugin_in_another_language_is_as_good() {
+    let executor = Kind::Stays.start(json!({"run": ["./plugin.pl"]}));
+    let context = context(SHORT * 20);
+    let reversed = executor.execute(&crate::kinds::job(&json!("stressed ü")), &context).await;
+    assert_eq!(json_of(reversed), "ü desserts");
+    assert_eq!(context.log_tail(), "reversing 10 characters\n");
+    assert_eq!(failure_of(run(&executor, json!({"no": "text"})).await).class, Class::Rejected);
+}
+
 #[test]
 fn a_program_that_is_not_there_is_named_with_the_fix() {
     let wrong = |run: serde_json::Value| {

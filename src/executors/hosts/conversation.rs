@@ -29,15 +29,17 @@ const LAST_BYTES: usize = 1 << 20;
 /// # Errors
 /// Why there is none, with the last words of the process.
 pub async fn start(settings: &Settings) -> Result<Arc<Host>, Failure> {
-    let recipe = &settings.recipe;
-    let (started, pipes) = process::start_speaking(recipe).await.map_err(|error| recipe.not_started(&error))?;
+    let mut recipe = settings.recipe.clone();
+    let protocol = [("FD_IN", 3), ("FD_OUT", 4), ("OUTPUT_LIMIT", settings.output)];
+    recipe.environment.extend(protocol.map(|(name, value)| (format!("WINDLASS_{name}"), value.to_string())));
+    let (started, pipes) = process::start_speaking(&recipe).await.map_err(|error| recipe.not_started(&error))?;
     let mut conversation = Conversation {
         leader: started.leader,
         responses: pipes.responses,
         frames: Frames::new(settings.output),
         outputs: [Output::new(started.stdout), Output::new(started.stderr)],
         last_words: String::new(),
-        recipe: recipe.clone(),
+        recipe,
         gone: false,
     };
     let greeting = tokio::time::timeout(GREETING, conversation.greeting()).await;

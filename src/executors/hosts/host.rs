@@ -27,7 +27,7 @@ const KEPT_BUFFER: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct Host {
     executor: Arc<str>,
-    hello: Hello,
+    pub hello: Hello,
     id: i32,
     requests: pipe::Sender,
     state: Mutex<State>,
@@ -274,8 +274,8 @@ impl Host {
         self.over.cancel();
     }
 
-    /// Asks the process to end, kills it after `grace`, and returns when it is gone.
-    pub async fn stop(&self, grace: Duration) {
+    /// Asks the process to end, kills it after `grace`, and returns when it is gone: whether it ended by itself.
+    pub async fn stop(&self, grace: Duration) -> bool {
         {
             let mut state = self.state();
             if matches!(state.leaving, None | Some(Leaving::Retired)) {
@@ -284,10 +284,19 @@ impl Host {
             request::stop(&mut state.unsent);
             self.send_rest(&state);
         }
-        if tokio::time::timeout(grace, self.over.cancelled()).await.is_err() {
+        let by_itself = tokio::time::timeout(grace, self.over.cancelled()).await.is_ok();
+        if !by_itself {
             self.doomed.notify_one();
             self.over.cancelled().await;
         }
+        by_itself
+    }
+
+    /// Sends a request that no plugin knows: later versions of the protocol may have more than this one.
+    pub fn send_unknown(&self) {
+        let mut state = self.state();
+        request::unknown(&mut state.unsent);
+        self.send_rest(&state);
     }
 
     /// Ends the process without waiting for it.

@@ -34,6 +34,11 @@ pub fn stop(out: &mut Vec<u8>) {
     frame(out, |out| out.extend_from_slice(br#"{"stop":{}}"#));
 }
 
+/// Appends a frame that only a later version of the protocol could understand.
+pub fn unknown(out: &mut Vec<u8>) {
+    frame(out, |out| out.extend_from_slice(br#"{"not_in_this_version":{}}"#));
+}
+
 fn encode_job(out: &mut Vec<u8>, job: &Job, context: &Context) {
     let mut object = Object::open(out, b"{");
     object.field("id", &job.id);
