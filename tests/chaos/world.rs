@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -76,6 +77,8 @@ pub struct World {
     directory: PathBuf,
     _folder: tempfile::TempDir,
     confirmed: Confirmed,
+    /// One tick for each life of a worker.
+    pace: Option<Sender<()>>,
     /// With a file layer that forgets: the library to preload.
     forgetful: Option<PathBuf>,
 }
@@ -89,7 +92,7 @@ impl World {
         std::fs::create_dir(directory.join("data")).unwrap();
         std::fs::write(directory.join("windlass.yaml"), CONFIG).unwrap();
         std::fs::write(directory.join("job.py"), JOB).unwrap();
-        World { directory, _folder: folder, confirmed: Confirmed::default(), forgetful: None }
+        World { directory, _folder: folder, confirmed: Confirmed::default(), pace: None, forgetful: None }
     }
 
     /// A world whose disk keeps only what was synced.
@@ -121,21 +124,35 @@ impl World {
 
     /// Submits jobs in chunks until every one is confirmed, whatever happens to the workers.
     pub fn produce(&self, jobs: usize, seed: u64) -> Producer {
+        self.submit(World::jobs(jobs, seed), None)
+    }
+
+    /// As [`World::produce`], an equal share in each of `lives`, so that none is idle.
+    pub fn produce_over(&mut self, jobs: usize, lives: usize, seed: u64) -> Producer {
+        let (pace, paced) = channel();
+        self.pace = Some(pace);
+        self.submit(World::jobs(jobs, seed), Some((jobs.div_ceil(lives).div_ceil(CHUNK), paced)))
+    }
+
+    fn jobs(jobs: usize, seed: u64) -> Vec<(String, u32)> {
         let mut dice = fastrand::Rng::with_seed(seed);
-        let ids = (0..jobs).map(|number| (format!("job-{number}"), if dice.u8(0..20) == 0 { 1 } else { 0 }));
-        self.submit(ids.collect())
+        (0..jobs).map(|number| (format!("job-{number}"), u32::from(dice.u8(0..20) == 0))).collect()
     }
 
     pub fn produce_with_poison(&self, innocents: usize) -> Producer {
         let mut jobs: Vec<(String, u32)> = (0..innocents).map(|number| (format!("innocent-{number}"), 0)).collect();
         jobs.insert(innocents / 3, ("poison".into(), 0));
-        self.submit(jobs)
+        self.submit(jobs, None)
     }
 
-    fn submit(&self, jobs: Vec<(String, u32)>) -> Producer {
+    /// `pace` is a number of chunks for each tick; all the rest when there are no more ticks.
+    fn submit(&self, jobs: Vec<(String, u32)>, pace: Option<(usize, Receiver<()>)>) -> Producer {
         let (socket, confirmed) = (socket_path(&self.database()), self.confirmed.clone());
         std::thread::spawn(move || {
-            for chunk in jobs.chunks(CHUNK) {
+            for (number, chunk) in jobs.chunks(CHUNK).enumerate() {
+                if let Some((_, ticks)) = pace.as_ref().filter(|(share, _)| number % share == 0) {
+                    let _no_more = ticks.recv();
+                }
                 let line = |(id, fails): &(String, u32)| format!(r#"{{"id":"{id}","type":"work","data":{{"fails":{fails}}}}}"#);
                 let body: Vec<String> = chunk.iter().map(line).collect();
                 loop {
@@ -156,10 +173,13 @@ impl World {
 
     /// One worker's life; what it had not synced is gone with it where the disk forgets.
     pub fn live_and_die(&mut self, death: &Death) {
+        if let Some(pace) = &self.pace {
+            let _all_submitted = pace.send(());
+        }
         let mut worker = self.start(Some(death));
         match death {
             Death::After(time) => pause(*time),
-            Death::At { .. } => drop(worker.dies_within(Duration::from_secs(3))),
+            Death::At { .. } => drop(worker.dies_within(Duration::from_millis(1500))),
         }
         drop(worker);
         self.lose_power();
@@ -196,6 +216,7 @@ impl World {
     }
 
     pub fn drain(&mut self, producer: Producer) {
+        self.pace = None;
         let worker = self.start(None);
         self.drain_with(worker, producer);
     }
