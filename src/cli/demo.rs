@@ -71,7 +71,8 @@ async fn watch(store: &dyn Admin, view: &mut View, over: impl Fn(u64, u64) -> bo
         let mut frame = tokio::time::interval(FRAME);
         loop {
             frame.tick().await;
-            let stats = store.stats().await.map_err(|error| error.to_string())?;
+            let mut stats = store.stats().await.map_err(|error| error.to_string())?;
+            stats.retain(|queue| &*queue.queue == QUEUE); // which counts its dead letters too
             let done = stats.iter().map(|queue| queue.completed).sum();
             let dead = stats.iter().map(|queue| queue.dead).sum();
             view.draw(&stats);

@@ -63,7 +63,7 @@ pub(super) fn summary(done: &[Entry], dead: &[Entry]) -> String {
     let mut took: Vec<Duration> = done.iter().filter_map(|job| Some(between(job.submitted, job.ended?))).collect();
     took.sort_unstable();
     let at = |share: usize| took.get((took.len() * share / 100).min(took.len().saturating_sub(1))).copied().unwrap_or_default();
-    let retried = done.iter().filter(|job| job.life.attempt + job.life.crashes > 0).count();
+    let retried = done.iter().filter(|job| attempt(job) > 1).count();
     let mut reasons: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for entry in dead {
         let reason = entry.failure.as_ref().map_or_else(String::new, |failure| failure.reason.to_string());
@@ -80,6 +80,12 @@ pub(super) fn summary(done: &[Entry], dead: &[Entry]) -> String {
         text.push_str(&format!("  {reason:<10} {}\n", ids.join(", ")));
     }
     text
+}
+
+/// The number of the run that did the job, as the event of its end tells.
+fn attempt(job: &Entry) -> u64 {
+    let event = job.event.as_ref().and_then(|event| serde_json::from_str::<Value>(event.get()).ok());
+    event.and_then(|event| event["attempt"].as_u64()).unwrap_or(1)
 }
 
 /// The proof, in words.
