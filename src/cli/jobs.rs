@@ -68,10 +68,14 @@ pub(super) struct Length {
 #[command(after_help = "\
 Examples:
   windlass jobs show 0199f1c2-…
+  windlass jobs show invoice-7 --wait 30s     once it has ended, or after 30s
   windlass jobs show invoice-7 --json | jq .life")]
 struct One {
     /// Its id
     id: String,
+    /// Wait until it has ended, at most so long (5m at most)
+    #[arg(long, value_name = "TIME", value_parser = spelled)]
+    wait: Option<String>,
     /// Of this queue
     #[arg(long)]
     queue: Option<String>,
@@ -103,6 +107,11 @@ struct Several {
     /// Of this queue
     #[arg(long)]
     queue: Option<String>,
+}
+
+/// A duration, passed on as it was written.
+fn spelled(text: &str) -> Result<String, String> {
+    crate::units::parse_duration(text).map(|_| text.to_owned())
 }
 
 pub(super) async fn run(jobs: Jobs, globals: &Globals, screen: &mut Screen) -> Result<Exit, Failure> {
@@ -213,7 +222,7 @@ fn note(shown: usize, more: bool) {
 }
 
 async fn show(session: &Session, one: &One, screen: &mut Screen) -> Result<Exit, Failure> {
-    let ask = Ask::get("/jobs").part(&one.id).with_any("queue", one.queue.as_deref());
+    let ask = Ask::get("/jobs").part(&one.id).with_any("queue", one.queue.as_deref()).with_any("wait", one.wait.as_deref());
     let document = session.ask_bytes(ask).await?;
     if screen.json {
         let raw: &RawValue = serde_json::from_slice(&document).map_err(|error| Failure::failed(error.to_string()))?;
