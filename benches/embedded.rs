@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench embedded` runs both in turn, several rounds each, and prints medians;
 //! `cargo bench --bench embedded -- backlog` runs the store alone, empty and with a million jobs waiting, and prints what
-//! memory it took and how long the file took to open. `WINDLASS_BENCH_DIR` names the disk, `WINDLASS_BENCH_ROUNDS` and
+//! memory it took and how long the file took to open; `-- store` runs one round of it for a profiler. `WINDLASS_BENCH_DIR` names the disk, `WINDLASS_BENCH_ROUNDS` and
 //! `WINDLASS_BENCH_SECONDS` the effort.
 
 #[path = "embedded/baseline.rs"]
@@ -19,9 +19,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     let load = Load::from_environment();
-    if std::env::args().any(|argument| argument == "backlog") {
-        store::backlog(&load, 1_000_000);
-        return;
+    let asked = |name: &str| std::env::args().any(|argument| argument == name);
+    if asked("backlog") {
+        return store::backlog(&load, 1_000_000);
+    }
+    if asked("store") {
+        return println!("{:.0} jobs/s", store::run(&load).jobs);
     }
     let rounds = measure::number("WINDLASS_BENCH_ROUNDS", 5);
     println!(
@@ -42,7 +45,6 @@ fn main() {
         let Rate { jobs, cpu } = median(rates);
         println!("{name:<28}{jobs:>12.0}{:>16.2}{:>10.2}", cpu.as_secs_f64() * 1e6, jobs / reference.jobs);
     }
-    let each: Vec<String> =
-        bare.iter().zip(&stored).map(|(bare, stored)| format!("{:.2}", stored.jobs / bare.jobs)).collect();
+    let each: Vec<String> = bare.iter().zip(&stored).map(|(bare, stored)| format!("{:.2}", stored.jobs / bare.jobs)).collect();
     println!("ratios by round: {}", each.join(" "));
 }
