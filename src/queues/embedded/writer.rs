@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use super::inbox::Patience;
 use super::ledger::{Ledger, Line};
 use super::operation::Operation;
 use super::place::{Lane, Place, QueueNumber};
@@ -26,6 +27,10 @@ use statements::Statements;
 
 /// The wall clock is looked at this often, so that a clock that jumps makes no job late for longer.
 const TICK: Duration = Duration::from_secs(1);
+
+/// Whoever was answered is likely to come back soon with the next operation; a commit waits for them, at most this part
+/// of the time that the last one took.
+const GATHER: u32 = 4;
 
 struct Writer<'c> {
     connection: &'c Connection,
@@ -40,6 +45,9 @@ struct Writer<'c> {
     /// When the first delayed job is due.
     next_due: Option<i64>,
     next_tick: Instant,
+    /// How many operations the last commit answered, and how long it took.
+    answered: usize,
+    commit_time: Duration,
     /// Of the transaction at hand: queues that were given a number, jobs that became due, and the ends so far.
     named: Vec<(Arc<ReadyQueue>, QueueNumber)>,
     became_due: Vec<Place>,
@@ -51,15 +59,19 @@ impl Writer<'_> {
     fn run(mut self) {
         let mut taken = Vec::new();
         loop {
-            let open = self.shared.inbox.take(&mut taken, self.idle_time());
+            let patience = Patience { idle: self.idle_time(), hoped: self.answered, gather: self.commit_time / GATHER };
+            let open = self.shared.inbox.take(&mut taken, patience);
             if self.shared.killed.load(Ordering::SeqCst) {
                 return;
             }
             #[cfg(test)]
             self.set_pragmas(&taken);
             self.now = self.shared.options.clock.now();
+            self.answered = taken.len();
             if !taken.is_empty() || self.is_due() {
+                let start = Instant::now();
                 self.work(&mut taken);
+                self.commit_time = start.elapsed();
             }
             self.tick();
             if !open {

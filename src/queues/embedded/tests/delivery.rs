@@ -92,7 +92,7 @@ async fn a_delayed_job_comes_when_its_time_has_come() {
     let due = after(Timestamp::now(), Duration::from_secs(3600));
     bench.submit_job("orders", NewJob { due: Some(due), ..job("later") }).await;
     assert!(is_empty(&bench, "orders", &mut source).await);
-    bench.advance(Duration::from_secs(3601));
+    bench.advance(Duration::from_secs(3601)).await;
     assert_eq!(finish(&mut source).await, "later");
 }
 
@@ -105,7 +105,7 @@ async fn a_delay_survives_a_restart_and_a_past_due_time_is_now() {
     bench.reopen().await;
     let mut source = bench.source("orders").await;
     assert_eq!(finish(&mut source).await, "now");
-    bench.advance(Duration::from_secs(61));
+    bench.advance(Duration::from_secs(61)).await;
     assert_eq!(finish(&mut source).await, "later");
 }
 
