@@ -8,8 +8,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use windlass::job::{DEFAULT_PRIORITY, Message};
-use windlass::ports::{Delivery, End, Ending, Outgoing, Queue, Room, Sink, Source};
-use windlass::queues::embedded::{EmbeddedConfig, NewJob, Store, StoreOptions};
+use windlass::ports::{Admin as _, Delivery, End, Ending, NewJob, Outgoing, Queue, Room, Sink, Source};
+use windlass::queues::embedded::{EmbeddedConfig, Store, StoreOptions};
 
 use crate::measure::{Counter, Load, Rate, runtime};
 
