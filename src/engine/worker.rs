@@ -42,7 +42,7 @@ impl Pool {
         let mut held = Held { feed: &feed, message: delivery.message, lease, received, marked: false, log_tail: String::new() };
         let job = match decoded {
             Ok(job) => job,
-            Err(malformed) => return self.settle_malformed(malformed, held).await,
+            Err(malformed) => return Box::pin(self.settle_malformed(malformed, held)).await,
         };
         let Some(route) = self.routes.find(&job.kind, job.version.as_deref()).cloned() else {
             let verdict = retry::decide(no_route(&job).into(), &job, &self.unrouted.policy, &self.moment(Duration::ZERO));
@@ -81,7 +81,7 @@ impl Pool {
             return self.keep(lease, async { Turn::Shared { _beside: self.shared.alone.read().await } }, || {}).await;
         }
         let _waiting = self.metrics.wait(Wait::Suspect);
-        let alone = async {
+        let alone = Box::pin(async {
             let first = self.shared.suspects.lock().await;
             tracing::warn!(job = %job.id, "was running each of the {unsettled} times that the worker died; it runs alone now");
             loop {
@@ -90,13 +90,13 @@ impl Pool {
                     Err(_) => tokio::time::sleep(PAUSE).await,
                 }
             }
-        };
+        });
         self.keep(lease, alone, || {}).await
     }
 
     /// Runs the job; answers its outcome, or who discarded it meanwhile.
     async fn execute(&self, job: &Job, route: &Route, held: &mut Held<'_>, alone: bool) -> Result<Outcome, Arc<str>> {
-        if alone && !self.mark(job, held).await {
+        if alone && !Box::pin(self.mark(job, held)).await {
             return Ok(Outcome::Interrupted(Interruption::Stopping));
         }
         let context = Arc::new(self.context(job, route, alone));
