@@ -101,9 +101,12 @@ pub(super) fn audited(audit: &Audit) -> String {
     text
 }
 
+/// Commands that can be pasted; a program that is built but not installed is put on the path first.
 pub(super) fn next_steps(directory: &Path) -> String {
+    let program = std::env::current_exe().ok();
+    let folder = program.as_deref().and_then(Path::parent).map_or_else(String::new, |folder| folder.display().to_string());
     format!(
-        "Look around:\n  cd {}\n  windlass jobs list --limit 5\n  windlass jobs show invoice-13\n  windlass run        # and from another shell: windlass submit text.words …\n",
+        "Look around:\n  PATH=$PATH:{folder}\n  cd {}\n  windlass jobs list --limit 5\n  windlass jobs show invoice-13\n  windlass run     # then, in another shell:\n  windlass submit text.words '{{\"file\": \"data/queue.txt\"}}' --wait 10s\n",
         directory.display()
     )
 }
