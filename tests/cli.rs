@@ -1,7 +1,11 @@
 //! The program as its users run it: every help page, every answer, without a worker and with one.
 
+#[path = "cli/disk.rs"]
+mod disk;
 #[path = "cli/help.rs"]
 mod help;
+#[path = "cli/input.rs"]
+mod input;
 #[path = "cli/letters.rs"]
 mod letters;
 #[path = "cli/looking.rs"]

@@ -115,6 +115,12 @@ impl Session {
         if status.is_success() { Ok(body) } else { Err(refused(status, &body)) }
     }
 
+    /// The size of the largest job, in bytes, by the config here.
+    #[must_use]
+    pub fn body_limit(&self) -> u64 {
+        self.target.config.worker.body_limit.0
+    }
+
     /// Whether a worker answers, who runs jobs.
     #[must_use]
     pub fn is_live(&self) -> bool {

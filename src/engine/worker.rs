@@ -20,6 +20,7 @@ use crate::outcome::{Class, Failure, Interruption, Outcome, Reason, Verdict};
 use crate::ports::{Delivery, QueueError};
 use crate::retry::{self, Moment, Policy};
 use crate::telemetry::Wait;
+use crate::units::spell_size;
 
 /// Deliveries that were neither settled nor given back, after which a job is run alone to find out.
 const SUSPICION: u32 = 2;
@@ -44,9 +45,14 @@ impl Pool {
             Ok(job) => job,
             Err(malformed) => return Box::pin(self.settle_malformed(malformed, held)).await,
         };
-        let Some(route) = self.routes.find(&job.kind, job.version.as_deref()).cloned() else {
-            let verdict = retry::decide(no_route(&job).into(), &job, &self.unrouted.policy, &self.moment(Duration::ZERO));
-            return self.settle(&verdict, &job, None, held).await;
+        let size = held.message.body.len();
+        let found = if size > self.shared.body_limit { Err(self.too_large(size)) } else { self.route_of(&job) };
+        let route = match found {
+            Ok(route) => route,
+            Err(failure) => {
+                let verdict = retry::decide(failure.into(), &job, &self.unrouted.policy, &self.moment(Duration::ZERO));
+                return self.settle(&verdict, &job, None, held).await;
+            }
         };
         let turn = self.turn_of(&job, delivery.unsettled, &mut held.lease).await;
         let started = Instant::now();
@@ -58,6 +64,20 @@ impl Pool {
             },
         };
         self.settle(&verdict, &job, Some(&route), held).await; // publish, wait for the confirm, then ack: last line
+    }
+
+    fn route_of(&self, job: &Job) -> Result<Arc<Route>, Failure> {
+        let found = self.routes.find(&job.kind, job.version.as_deref()).cloned();
+        found.ok_or_else(|| {
+            let version = job.version.as_ref().map(|version| format!(" version {version}")).unwrap_or_default();
+            Failure::new(Class::NoRoute, format!("no route matches the type {:?}{version}", job.kind))
+        })
+    }
+
+    /// Of a message that came past the API: from another system, or from before the limit was lowered.
+    fn too_large(&self, size: usize) -> Failure {
+        let limit = spell_size(self.shared.body_limit as u64);
+        Failure::new(Class::Rejected, format!("the message is {size} bytes long; at most {limit} are run (worker.body_limit)"))
     }
 
     /// What is decided before a run: the crash of a marked job, a deadline that has passed, a time that has not come.
@@ -170,11 +190,6 @@ impl Pool {
         let verdict = Verdict::DeadLetter { reason: Reason::MALFORMED, class: Class::Rejected, message, life };
         self.settle(&verdict, &Job::unreadable(id), None, held).await;
     }
-}
-
-fn no_route(job: &Job) -> Failure {
-    let version = job.version.as_ref().map(|version| format!(" version {version}")).unwrap_or_default();
-    Failure::new(Class::NoRoute, format!("no route matches the type {:?}{version}", job.kind))
 }
 
 /// What a run's outcome is once it is known who asked it to end, or who discarded it. A run that was done all the same

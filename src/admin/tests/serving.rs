@@ -89,3 +89,19 @@ async fn a_caller_who_never_ends_its_head_is_sent_away() {
     slow.read_to_end(&mut rest).await.unwrap();
     assert!(!rest.starts_with(b"HTTP/1.1 200"));
 }
+
+#[tokio::test]
+async fn a_caller_who_sends_far_too_much_reads_why_it_was_refused() {
+    let (bench, stop) = (Bench::new(), CancellationToken::new());
+    let listener = bind_tcp("127.0.0.1:0".parse().unwrap(), &Access::Loopback).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve_tcp(listener, bench.router.clone(), stop));
+    let length = 64 << 20;
+    let head = format!("POST /jobs HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+    let mut caller = TcpStream::connect(address).await.unwrap();
+    caller.write_all(head.as_bytes()).await.unwrap();
+    caller.write_all(&vec![b' '; length]).await.unwrap();
+    let mut text = String::new();
+    caller.read_to_string(&mut text).await.unwrap();
+    assert!(text.starts_with("HTTP/1.1 413") && text.contains("worker.body_limit"), "{text}");
+}

@@ -122,6 +122,28 @@ async fn a_clock_that_went_back_delays_a_job_but_does_not_lose_it() {
 }
 
 #[tokio::test]
+async fn a_clock_that_goes_back_by_a_day_before_a_restart_forgets_neither_jobs_nor_ends() {
+    let mut bench = Bench::new();
+    bench.submit("orders", "ended").await;
+    assert_eq!(finish(&mut bench.source("orders").await).await, "ended");
+    bench.submit("orders", "waits").await;
+    let due = after(Timestamp::now(), Duration::from_secs(60));
+    bench.submit_job("orders", NewJob { due: Some(due), ..job("later") }).await;
+    bench.options.clock.offset.store(-86_400_000, Ordering::SeqCst);
+    bench.reopen().await;
+    let mut source = bench.source("orders").await;
+    assert_eq!(finish(&mut source).await, "waits");
+    assert!(bench.submit("orders", "ended").await.existing);
+    assert!(is_empty(&bench, "orders", &mut source).await);
+    bench.options.clock.offset.store(120_000, Ordering::SeqCst);
+    bench.submit("orders", "next").await;
+    let mut last = [finish(&mut source).await, finish(&mut source).await];
+    last.sort();
+    assert_eq!(last, ["later", "next"]);
+    bench.balances().await;
+}
+
+#[tokio::test]
 async fn a_backlog_larger_than_the_window_is_delivered_once_and_in_order() {
     let bench = Bench::new();
     let mut source = bench.source("orders").await;
