@@ -145,11 +145,7 @@ impl Store {
             check(&job.id, &job.message)?;
         }
         let queue = self.shared.registry.named(queue);
-        let arrive = |job: NewJob| {
-            let due = job.due.map(Timestamp::as_millisecond);
-            Arrival::new(&queue, job.id, job.message, due, job.priority)
-        };
-        let arrivals = jobs.into_iter().map(arrive).collect();
+        let arrivals = jobs.into_iter().map(|job| Arrival::new(&queue, job)).collect();
         self.shared.ask(|reply| Operation::Submit { queue: queue.clone(), arrivals, reply }).await
     }
 
@@ -200,9 +196,9 @@ impl Shared {
     pub async fn put(&self, queue: &Arc<ReadyQueue>, outgoing: Outgoing) -> Result<(), QueueError> {
         let id = outgoing.id.unwrap_or_else(new_id);
         check(&id, &outgoing.message)?;
-        let due = outgoing.due.map(Timestamp::as_millisecond);
         let priority = outgoing.priority.unwrap_or(DEFAULT_PRIORITY);
-        let arrival = Arrival::new(queue, id, outgoing.message, due, priority);
+        let job = NewJob { id, message: outgoing.message, due: outgoing.due, priority };
+        let arrival = Arrival::new(queue, job);
         self.ask(|reply| Operation::Put { queue: queue.clone(), arrival, reply }).await
     }
 
@@ -210,7 +206,7 @@ impl Shared {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn lease(&self, queue: &Arc<ReadyQueue>, jobs: &[Arc<Waiting>], lease: Duration) -> Vec<Token> {
+    pub fn lease(&self, queue: &Arc<ReadyQueue>, jobs: &[Waiting], lease: Duration) -> Vec<Token> {
         self.leases().grant(queue, jobs, lease::until(lease))
     }
 
@@ -226,8 +222,8 @@ impl Shared {
     pub fn expire(&self, now: Instant) {
         let expired = self.leases().expire(now);
         for lease in expired {
-            let job = Waiting { unsettled: lease.job.unsettled + 1, ..lease.job.copy() };
-            lease.queue.give_back(Arc::new(job));
+            let unsettled = lease.job.unsettled + 1;
+            lease.queue.give_back(Waiting { unsettled, ..lease.job });
         }
     }
 
