@@ -1,6 +1,7 @@
 //! The one thread that writes: it takes all operations that wait, commits them together, and answers them.
 
 pub(super) mod act;
+mod answer;
 mod due;
 mod forget;
 mod put;
@@ -99,7 +100,7 @@ impl Writer<'_> {
 
     /// Commits what was taken, and what became due. Where one commit for all fails, smaller ones are tried.
     fn work(&mut self, taken: &mut Vec<Operation>) {
-        let Err(error) = self.transact(taken, true) else { return self.answer(taken.drain(..)) };
+        let Err(error) = self.transact(taken, true) else { return self.answer(taken) };
         // a job that cannot become due now is tried again with the next tick
         self.next_due = self.next_due.map(|due| due.max(self.now + 1000));
         let parts = split(taken.drain(..), &error);
@@ -108,7 +109,7 @@ impl Writer<'_> {
         }
         for mut part in parts {
             match self.transact(&mut part, false) {
-                Ok(()) => self.answer(part.drain(..)),
+                Ok(()) => self.answer(&mut part),
                 Err(error) => self.refuse(part, &error),
             }
         }
@@ -186,7 +187,7 @@ impl Writer<'_> {
             }
             Operation::Pause { queue, paused, .. } => {
                 let number = self.number(queue)?;
-                self.statements.pause.execute((*paused, number)).map(|_| ())
+                self.statements.pause.execute((*paused, number)).map(drop)
             }
             Operation::Act(act) => self.act(act),
             #[cfg(test)]

@@ -234,19 +234,4 @@ impl Writer<'_> {
         self.ledger.add(number, Line::Submitted, 1, queue.digest(&job.id));
         Ok(true)
     }
-
-    /// After the commit: what was taken away is gone for good, what was moved may be taken.
-    pub(super) fn acted(&mut self, act: Act) {
-        if let Some((queue, place, _)) = &act.withdrawn {
-            queue.ready().confirm(*place);
-        }
-        if act.acted == Acted::Done {
-            if let Some(queue) = self.shared.registry.numbered(act.moved.queue()) {
-                queue.ready().arrive_unread(act.moved);
-                queue.arrived.notify_one();
-            }
-            self.shared.watchers.ended(act.home, &act.id);
-        }
-        drop(act.reply.send(Ok(act.acted)));
-    }
 }
