@@ -71,6 +71,6 @@ fn a_folder_where_nothing_can_be_made_is_refused_by_every_way_in() {
     workshop.write("windlass.yaml", "queues: { jobs: { embedded: { path: /proc/windlass.db } } }\n");
     for command in [&["submit", "x"][..], &["run"]] {
         let ran = workshop.run(command);
-        assert!(ran.code != 0 && ran.err.contains("/proc/windlass.db cannot be written"), "{ran:?}");
+        assert!(ran.code == 5 && ran.err.contains("/proc/windlass.db cannot be written"), "{ran:?}");
     }
 }
