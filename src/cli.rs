@@ -158,7 +158,7 @@ fn work(globals: &Globals) -> Result<Exit, Failure> {
     for warning in &loaded.warnings {
         tracing::warn!("{}: {}", warning.key, warning.message);
     }
-    runtime(&mut Builder::new_multi_thread())?.block_on(run::run(&loaded)).map_err(Failure::failed)?;
+    runtime(&mut Builder::new_multi_thread())?.block_on(run::run(&loaded))?;
     Ok(Exit::Done)
 }
 

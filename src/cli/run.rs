@@ -2,7 +2,8 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::app::App;
+use super::Failure;
+use crate::app::{App, StartError};
 use crate::config::Loaded;
 use crate::units::spell_duration;
 
@@ -10,11 +11,11 @@ use crate::units::spell_duration;
 ///
 /// # Errors
 /// Why the worker cannot start.
-pub async fn run(loaded: &Loaded) -> Result<(), String> {
+pub async fn run(loaded: &Loaded) -> Result<(), Failure> {
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        return Err("cannot listen to signals".into());
+        return Err(Failure::failed("cannot listen to signals"));
     };
-    let app = App::start(loaded).await.map_err(|error| error.to_string())?;
+    let app = App::start(loaded).await.map_err(|error| failure(&error))?;
     announce(loaded, &app);
     tokio::select! {
         _ = terminate.recv() => {}
@@ -37,6 +38,14 @@ pub async fn run(loaded: &Loaded) -> Result<(), String> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// A store that is held by another process or cannot be written may be free again later.
+fn failure(error: &StartError) -> Failure {
+    match error {
+        StartError::Queue { .. } | StartError::Owned { .. } => Failure::unavailable(error.to_string()),
+        StartError::Executor { .. } | StartError::Other(_) => Failure::failed(error.to_string()),
+    }
 }
 
 fn announce(loaded: &Loaded, app: &App) {

@@ -55,3 +55,21 @@ fn what_is_no_job_is_dead_lettered_as_malformed_when_it_comes_as_it_is() {
     assert_eq!(workshop.run(&["dead-letters", "list", "--reason", "malformed", "--json"]).documents().len(), 3);
     assert!(workshop.run(&["audit"]).done().ends_with("nothing was lost\n"));
 }
+
+#[test]
+fn a_job_whose_class_is_missing_waits_and_says_which_ones_there_are() {
+    let mut workshop = with_worker();
+    workshop.stop_worker();
+    workshop.write("echo.py", "def shout(data):\n    return data\n");
+    workshop.start_worker();
+    workshop.run(&["submit", "echo", "7", "--id", "a"]).done();
+    let mut shown = String::new();
+    while !shown.contains("misconfigured") {
+        shown = workshop.run(&["jobs", "show", "a"]).done();
+    }
+    assert!(shown.contains("class 'echo'; it has shout"), "{shown}");
+    workshop.stop_worker();
+    workshop.write("echo.py", "def echo(data):\n    return data\n");
+    workshop.start_worker();
+    assert_eq!(workshop.run(&["submit", "echo", "--id", "a", "--wait", "60s"]).done(), "7\n");
+}

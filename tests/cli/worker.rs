@@ -120,6 +120,6 @@ fn a_dead_letter_is_replayed_through_the_worker_and_nothing_is_lost() {
 #[test]
 fn two_workers_do_not_share_a_store() {
     let workshop = with_worker();
-    let err = workshop.run(&["run"]);
-    assert!(err.code != 0 && err.err.contains("is open in process"), "{err:?}");
+    let err = workshop.run(&["run"]).failed(5);
+    assert!(err.contains("is open in process"), "{err}");
 }
