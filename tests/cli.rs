@@ -1,5 +1,4 @@
 //! The program as its users run it: every help page, every answer, without a worker and with one.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "cli/disk.rs"]
 mod disk;
