@@ -79,7 +79,7 @@ fn every_schema_is_one_by_the_meta_schema() {
         assert!(jsonschema::meta::is_valid(&schema), "{name}");
         assert_eq!(schema["$id"], format!("urn:windlass:schema:{name}:1"));
     }
-    assert!(schema("jobs").unwrap_err().contains("job, event, failure, life"));
+    assert!(schema("jobs").unwrap_err().contains("job, result, failure, life"));
 }
 
 #[test]
