@@ -23,7 +23,7 @@ use axum::routing::{get, post};
 pub use access::Access;
 pub use desk::{Auditor, Desk, Place, System, WorkerFacts};
 pub use refusal::Refusal;
-pub use serve::{bind_socket, bind_tcp, serve_socket, serve_tcp, socket_address};
+pub use serve::{bind_socket, bind_tcp, connect, serve_socket, serve_tcp};
 
 /// The API over a desk, behind what `access` asks of a caller.
 pub fn router(desk: Arc<Desk>, access: Access) -> Router {
@@ -49,3 +49,6 @@ pub fn router(desk: Arc<Desk>, access: Access) -> Router {
         .layer(from_fn_with_state(Arc::new(access), access::guard))
         .with_state(desk)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ pub mod parts;
 mod progress;
 mod queues;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,6 @@ use crate::admin::{self, Access, Desk};
 use crate::clock::Clock;
 use crate::config::{Config, Loaded};
 use crate::engine::budget::Budget;
-use crate::engine::pool::Pool;
 use crate::engine::{Engine, Shared};
 use crate::ports::Executor;
 use crate::telemetry::{Telemetry, probes};
@@ -31,7 +31,7 @@ pub enum StartError {
     Queue { name: String, why: String },
     /// Another process has its file open.
     #[error("queues.{name}: {why}")]
-    Owned { name: String, why: String },
+    Owned { name: String, why: String, socket: PathBuf },
     #[error("executors.{name}: {why}")]
     Executor { name: String, why: String },
     #[error("{0}")]
@@ -59,12 +59,12 @@ impl App {
         let config = &loaded.config;
         let telemetry = Telemetry::install().map_err(StartError::Other)?;
         let shared = Arc::new(shared(config, &telemetry));
-        let systems = Systems::open(config, &loaded.source.base, shared.clock)?;
+        let systems = Systems::open_soon(config, &loaded.source.base, shared.clock).await?;
         let executors = parts::executors(config, &loaded.source.base)?;
         let pools = parts::pools(config, &shared, &systems, &executors, &telemetry)?;
         let desk = Arc::new(systems.desk(config, Some(shared.clone())));
         let watch = Arc::new(Watch::new(shared.clone(), &pools, &systems, &telemetry));
-        let closing = CancellationToken::new();
+        let closing = desk.closing.clone();
         let mut listeners = listen(config, loaded, &desk, &systems, &closing).await?;
         serve_probes(config, telemetry.clone(), watch.clone(), &closing, &mut listeners).await?;
         listeners.spawn(upkeep(telemetry, watch, closing.clone()));
@@ -98,7 +98,13 @@ fn shared(config: &Config, telemetry: &Telemetry) -> Shared {
 }
 
 /// The API on TCP, and on a socket beside each file of the embedded queue.
-async fn listen(config: &Config, loaded: &Loaded, desk: &Arc<Desk>, systems: &Systems, closing: &CancellationToken) -> Result<JoinSet<()>, StartError> {
+async fn listen(
+    config: &Config,
+    loaded: &Loaded,
+    desk: &Arc<Desk>,
+    systems: &Systems,
+    closing: &CancellationToken,
+) -> Result<JoinSet<()>, StartError> {
     let mut listeners = JoinSet::new();
     for path in systems.sockets() {
         let socket = admin::bind_socket(&path).map_err(|error| StartError::Other(error.to_string()))?;

@@ -4,13 +4,15 @@ mod audit;
 mod check;
 mod completions;
 mod dead_letters;
+pub mod demo;
 pub mod exit;
 mod explain;
 mod failure;
 mod filter;
 mod jobs;
-//PLUGIN
+mod plugin;
 mod queues;
+pub mod run;
 mod schema;
 pub mod screen;
 pub mod session;
@@ -22,7 +24,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
 
+use crate::config;
+use crate::telemetry::logs::{self, LogFormat};
 pub use exit::Exit;
 pub use failure::Failure;
 use screen::Screen;
@@ -56,6 +61,16 @@ pub struct Globals {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a worker, until SIGTERM or Ctrl-C
+    #[command(after_help = RUN_EXAMPLES)]
+    Run,
+    /// Watch a few hundred jobs with failures, retries, replay and the proof
+    #[command(after_help = DEMO_EXAMPLES)]
+    Demo {
+        /// Lay its files out in this new folder [default: a temporary one]
+        #[arg(long)]
+        directory: Option<PathBuf>,
+    },
     Submit(submit::Submit),
     Jobs(jobs::Jobs),
     Queues(queues::Queues),
@@ -63,16 +78,29 @@ enum Command {
     Audit(audit::Audit),
     Check(check::Check),
     Explain(explain::Explain),
-    //PLUGIN2
+    Plugin(plugin::Plugin),
     Schema(schema::Schema),
     Completions(completions::Completions),
 }
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  windlass run
+  windlass run --config deploy/windlass.yaml --log debug
+
+The first signal stops it in order: nothing new is taken, and what runs may end
+within worker.grace. The second one hands back what still runs at once.";
+
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  windlass demo
+  windlass demo --directory /tmp/windlass-demo";
 
 impl Globals {
     /// The config file in use; none for the defaults.
     #[must_use]
     pub fn file(&self) -> Option<PathBuf> {
-        crate::config::locate(self.config.clone())
+        config::locate(self.config.clone())
     }
 
     /// The log directives of the command line, if it has any.
@@ -100,8 +128,12 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(command: Command, globals: &Globals, screen: &mut Screen) -> Result<Exit, Failure> {
-    start_log(globals)?;
+    if !matches!(command, Command::Run) {
+        start_log(LogFormat::Human, globals, "warn")?; // a worker's log is as its config says
+    }
     match command {
+        Command::Run => work(globals),
+        Command::Demo { directory } => perform(directory),
         Command::Check(args) => check::run(&args, globals, screen),
         Command::Explain(args) => explain::run(&args, globals, screen),
         Command::Schema(args) => schema::run(&args, screen),
@@ -111,17 +143,35 @@ fn dispatch(command: Command, globals: &Globals, screen: &mut Screen) -> Result<
         Command::Queues(args) => wait_for(queues::run(args, globals, screen)),
         Command::DeadLetters(args) => wait_for(dead_letters::run(args, globals, screen)),
         Command::Audit(args) => wait_for(audit::run(args, globals, screen)),
-        //PLUGIN3
+        Command::Plugin(args) => wait_for(plugin::run(args, globals, screen)),
     }
 }
 
-fn start_log(globals: &Globals) -> Result<(), Failure> {
-    let directives = globals.directives().unwrap_or_else(|| "warn".into());
-    crate::telemetry::logs::start(crate::telemetry::logs::LogFormat::Human, &directives).map_err(Failure::usage)
+fn start_log(format: LogFormat, globals: &Globals, directives: &str) -> Result<(), Failure> {
+    logs::start(format, &globals.directives().unwrap_or_else(|| directives.to_owned())).map_err(Failure::usage)
+}
+
+fn work(globals: &Globals) -> Result<Exit, Failure> {
+    let loaded = config::load(globals.file().as_deref()).map_err(Failure::config)?;
+    let telemetry = &loaded.config.telemetry;
+    start_log(telemetry.log, globals, &telemetry.level)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{}: {}", warning.key, warning.message);
+    }
+    runtime(&mut Builder::new_multi_thread())?.block_on(run::run(&loaded))?;
+    Ok(Exit::Done)
+}
+
+fn perform(directory: Option<PathBuf>) -> Result<Exit, Failure> {
+    runtime(&mut Builder::new_multi_thread())?.block_on(demo::run(directory)).map_err(Failure::failed)?;
+    Ok(Exit::Done)
 }
 
 /// Runs a command that talks to a queue, on this thread.
 fn wait_for(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Failure::failed(format!("cannot start: {error}")))?.block_on(command)
+    runtime(&mut Builder::new_current_thread())?.block_on(command)
+}
+
+fn runtime(builder: &mut Builder) -> Result<Runtime, Failure> {
+    builder.enable_all().build().map_err(|error| Failure::failed(format!("cannot start: {error}")))
 }

@@ -12,7 +12,7 @@ pub mod worker;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::RwLock;
+use tokio::sync::{Mutex, RwLock};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +37,8 @@ pub struct Shared {
     pub running: Running,
     /// Held for reading by every run, for writing by a suspect: it runs alone in the process.
     pub alone: RwLock<()>,
+    /// Held by the suspect whose turn it is.
+    pub suspects: Mutex<()>,
     /// First stage: admit nothing more.
     pub stop: CancellationToken,
     /// Second stage: hand back what still runs.
@@ -54,6 +56,7 @@ impl Shared {
             lease: Duration::from_secs(30),
             running: Running::default(),
             alone: RwLock::new(()),
+            suspects: Mutex::new(()),
             stop: CancellationToken::new(),
             abandon: CancellationToken::new(),
         }

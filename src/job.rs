@@ -163,10 +163,10 @@ impl Job {
         self.life.attempt + self.life.crashes + 1
     }
 
-    /// When this job may run: the later of what its producer asked and what a retry scheduled.
+    /// When this job may run: what a retry or an operator said last, else what its producer asked.
     #[must_use]
     pub fn due(&self) -> Option<Timestamp> {
-        self.not_before.max(self.life.due)
+        self.life.due.or(self.not_before)
     }
 
     /// The W3C trace context to hand on. Without one from upstream it is derived from the job's id, so that every

@@ -1,6 +1,8 @@
 //! Windlass: an event-driven queue worker pool. ARCHITECTURE.md has the map; `engine/worker.rs` is the page to read first.
 
 pub mod admin;
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod engine;

@@ -214,6 +214,7 @@ fn park(failure: Failure, job: &Job, limit: Duration, moment: &Moment) -> Verdic
     let wait = failure.retry_after.unwrap_or_else(|| PARK.delay(count, moment.jitter));
     let at = after(moment.now, wait).min(over);
     life.due = Some(at);
+    life.last_was(failure.class, &failure.message);
     Verdict::Park { reason: failure.class, at, life }
 }
 

@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 /// What `windlass schema` can print.
-pub const NAMES: [&str; 4] = ["job", "event", "failure", "life"];
+pub const NAMES: [&str; 4] = ["job", "result", "failure", "life"];
 
 const JOB: &str = include_str!("schema/job.json");
-const EVENT: &str = include_str!("schema/event.json");
+const RESULT: &str = include_str!("schema/result.json");
 const FAILURE: &str = include_str!("schema/failure.json");
 const LIFE: &str = include_str!("schema/life.json");
 
@@ -17,7 +17,7 @@ const LIFE: &str = include_str!("schema/life.json");
 pub fn schema(name: &str) -> Result<Value, String> {
     let (text, refers) = match name {
         "job" => (JOB, false),
-        "event" => (EVENT, true),
+        "result" => (RESULT, true),
         "failure" => (FAILURE, false),
         "life" => (LIFE, true),
         _ => return Err(format!("there is no schema {name:?}: {}", NAMES.join(", "))),

@@ -1,6 +1,7 @@
 //! Workers are killed, frozen and robbed of their disk while a ledger outside the product knows what was promised.
 //!
-//! `WINDLASS_CHAOS=long` runs the full measure (200 kills over 20,000 jobs each), otherwise a short form.
+//! `WINDLASS_CHAOS=long` runs the full measure (200 kills over 20,000 jobs each), otherwise a short form;
+//! `WINDLASS` names another binary than the one just built.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "chaos/fleet.rs"]
@@ -33,7 +34,7 @@ fn measure() -> Measure {
 /// The death of the nth worker: in turns at a random time, and at each stop point after a random number of passes.
 fn death(number: usize, dice: &mut fastrand::Rng) -> Death {
     match number % (STOP_POINTS.len() + 3) {
-        point if point < STOP_POINTS.len() => Death::At { point: STOP_POINTS[point], pass: dice.u32(1..60) },
+        point if point < STOP_POINTS.len() => Death::At { point: STOP_POINTS[point], pass: dice.u32(1..40) },
         _ => Death::After(Duration::from_millis(dice.u64(150..900))),
     }
 }
@@ -47,7 +48,7 @@ fn seed() -> u64 {
 fn kill_and_check(mut world: World) {
     let measure = measure();
     let mut dice = fastrand::Rng::with_seed(seed());
-    let producer = world.produce(measure.jobs, dice.u64(..));
+    let producer = world.produce_over(measure.jobs, measure.kills, dice.u64(..));
     for number in 0..measure.kills {
         world.live_and_die(&death(number, &mut dice));
     }

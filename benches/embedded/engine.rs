@@ -1,12 +1,11 @@
 //! The whole path: submit, decode, route, a no-op executor under its time limit, metrics, a result row, a durable ack.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::Notify;
+use bytes::Bytes;
 use windlass::clock::Clock;
 use windlass::engine::budget::Budget;
 use windlass::engine::exit::Exit;
@@ -16,25 +15,21 @@ use windlass::engine::{Engine, Shared};
 use windlass::job::{Decoding, Job, Message};
 use windlass::outcome::{Outcome, Output};
 use windlass::ports::{Context, Executor, Outgoing, Queue};
-use windlass::queues::embedded::config::EmbeddedConfig;
-use windlass::queues::embedded::{Store, StoreOptions};
+use windlass::queues::embedded::{EmbeddedConfig, Store, StoreOptions};
 use windlass::retry::Policy;
 use windlass::routing::RouteTable;
 use windlass::telemetry::Telemetry;
 
-/// Does nothing, within the limits that every run has; tells when the last job has run.
-struct Noop {
-    left: AtomicU64,
-    last: Notify,
-}
+use crate::measure::{Counter, Load, Rate, runtime};
+
+/// Does nothing, within the limits that every run has, and counts.
+struct Noop(Arc<Counter>);
 
 #[async_trait]
 impl Executor for Noop {
     async fn execute(&self, _: &Job, context: &Context) -> Outcome {
-        let output = context.limit(async { Output::Json("null".into()) }).await;
-        if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.last.notify_one();
-        }
+        let output = context.limit(async { Output::Json(Bytes::from_static(b"null")) }).await;
+        self.0.finished();
         output.map_or_else(|_| Outcome::Done(Output::Nothing), Outcome::Done)
     }
 
@@ -42,8 +37,8 @@ impl Executor for Noop {
 }
 
 /// A job of about `size` bytes.
-pub fn body(number: u64, size: usize) -> String {
-    let start = format!(r#"{{"id":"{number:020}","type":"bench.noop","data":""#);
+fn body(id: &str, size: usize) -> String {
+    let start = format!(r#"{{"id":"{id}","type":"bench.noop","data":""#);
     let filling = "x".repeat(size.saturating_sub(start.len() + 2));
     format!("{start}{filling}\"}}")
 }
@@ -83,43 +78,40 @@ fn pool(shared: &Arc<Shared>, queue: Arc<dyn Queue>, executor: Arc<dyn Executor>
     }
 }
 
-/// Submits `jobs` of `size` bytes from `in_flight` tasks, each waiting for the disk, and runs them in as many slots;
-/// `backlog` of them are there before the clock starts. Answers jobs per second.
-pub async fn run(directory: &Path, jobs: u64, backlog: u64, in_flight: usize, size: usize) -> f64 {
-    let config = EmbeddedConfig { path: directory.join("engine.db"), ..EmbeddedConfig::default() };
-    let store = Store::open(StoreOptions::from(&config)).expect("a store");
-    let queue = store.queue("jobs", "jobs");
-    let sent = Arc::new(AtomicU64::new(0));
-    submit(&queue, &sent, backlog, in_flight, size).await;
-    let executor = Arc::new(Noop { left: AtomicU64::new(jobs), last: Notify::new() });
-    let shared = Arc::new(Shared::new("bench", Clock::System, Budget::new(256 << 20)));
-    let start = Instant::now();
-    let engine = Engine::start(shared.clone(), &[Arc::new(pool(&shared, queue.clone(), executor.clone(), in_flight))]);
-    submit(&queue, &sent, jobs, in_flight, size).await;
-    executor.last.notified().await;
-    engine.stop(Duration::from_secs(60)).await; // waits until the last one is settled
-    let took = start.elapsed();
-    store.close().await;
-    #[expect(clippy::cast_precision_loss, reason = "a rate")]
-    let rate = jobs as f64 / took.as_secs_f64();
-    rate
+/// One round in a new file.
+pub fn run(load: &Load) -> Rate {
+    let scratch = load.scratch();
+    let config = EmbeddedConfig { path: scratch.path().join("windlass.db"), ..EmbeddedConfig::default() };
+    let store = Store::open(StoreOptions::from(&config)).expect("a new file");
+    runtime().block_on(async {
+        let rate = work(load, &store).await;
+        store.close().await;
+        rate
+    })
 }
 
-async fn submit(queue: &Arc<dyn Queue>, sent: &Arc<AtomicU64>, until: u64, in_flight: usize, size: usize) {
-    let tasks = (0..in_flight).map(|_| {
-        let (sink, sent) = (queue.sink(), sent.clone());
+/// As many producers as slots, each waiting for the disk before its next job.
+pub async fn work(load: &Load, store: &Arc<Store>) -> Rate {
+    let queue = store.queue("bench", "bench");
+    let counter = Arc::new(Counter::default());
+    let shared = Arc::new(Shared::new("bench", Clock::System, Budget::new(256 << 20)));
+    let pool = pool(&shared, queue.clone(), Arc::new(Noop(counter.clone())), load.tasks);
+    let engine = Engine::start(shared.clone(), &[Arc::new(pool)]);
+    let numbers = Arc::new(AtomicU64::new(0));
+    let run = uuid::Uuid::now_v7();
+    let produce = || {
+        let (sink, counter, numbers, size) = (queue.sink(), counter.clone(), numbers.clone(), load.body);
         tokio::spawn(async move {
-            loop {
-                let number = sent.fetch_add(1, Ordering::Relaxed);
-                if number >= until {
-                    sent.fetch_sub(1, Ordering::Relaxed);
-                    return;
-                }
-                let id = Some(format!("{number:020}").into());
-                let message = Message::of(body(number, size));
-                sink.send(Outgoing { message, id, ..Outgoing::default() }).await.expect("sent");
+            while !counter.is_over() {
+                let id = format!("{run}-{:010}", numbers.fetch_add(1, Ordering::Relaxed));
+                let message = Message::of(body(&id, size));
+                sink.send(Outgoing { message, id: Some(id.into()), ..Outgoing::default() }).await.expect("room on the disk");
             }
         })
-    });
-    futures_util::future::join_all(tasks.collect::<Vec<_>>()).await;
+    };
+    let producers: Vec<_> = (0..load.tasks).map(|_| produce()).collect();
+    let rate = counter.measure(load.length).await;
+    futures_util::future::join_all(producers).await;
+    engine.stop(Duration::from_secs(60)).await;
+    rate
 }

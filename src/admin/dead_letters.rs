@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::desk::Place;
 use super::jobs::{SOMEBODY, act, cursor};
-use super::request::{Asked, instructions};
+use super::request::{Asked, Named, instructions};
 use super::view::JobView;
 use super::{Desk, Refusal};
 use crate::job::life::shorten;
@@ -42,22 +42,14 @@ pub(super) fn dead(filter: Filter) -> Result<Filter, Refusal> {
     }
 }
 
-pub(super) async fn show(
-    State(desk): State<Arc<Desk>>,
-    Path(id): Path<String>,
-    mut asked: Asked,
-) -> Result<Json<JobView>, Refusal> {
+pub(super) async fn show(State(desk): State<Arc<Desk>>, Named(id): Named, mut asked: Asked) -> Result<Json<JobView>, Refusal> {
     let queue = asked.take("queue");
     asked.end()?;
     let (_, entry) = find_dead(&desk, queue.as_deref(), &id).await?;
     Ok(Json(JobView::new(entry, None)))
 }
 
-pub(super) async fn replay(
-    State(desk): State<Arc<Desk>>,
-    Path(id): Path<String>,
-    mut asked: Asked,
-) -> Result<Json<Value>, Refusal> {
+pub(super) async fn replay(State(desk): State<Arc<Desk>>, Named(id): Named, mut asked: Asked) -> Result<Json<Value>, Refusal> {
     let queue = asked.take("queue");
     asked.end()?;
     let (place, _) = find_dead(&desk, queue.as_deref(), &id).await?;
@@ -73,7 +65,7 @@ struct Discard {
 
 pub(super) async fn discard(
     State(desk): State<Arc<Desk>>,
-    Path(id): Path<String>,
+    Named(id): Named,
     mut asked: Asked,
     body: Body,
 ) -> Result<Json<Value>, Refusal> {

@@ -82,8 +82,8 @@ impl Entrance<'_> {
         if !lines {
             return Ok(vec![self.job(bytes)?]);
         }
-        let all = bytes.split(|byte| *byte == b'\n').enumerate();
-        let filled = all.filter(|(_, line)| !line.trim_ascii().is_empty());
+        let all = bytes.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        let filled = all.enumerate().filter(|(_, line)| !line.trim_ascii().is_empty());
         let jobs =
             filled.map(|(index, line)| self.job(bytes.slice_ref(line)).map_err(|refusal| refusal.at_line(Some(index + 1))));
         let jobs: Vec<NewJob> = jobs.collect::<Result<_, _>>()?;

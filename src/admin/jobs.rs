@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::desk::{LONGEST_WAIT, Place};
-use super::request::{Asked, instructions};
+use super::request::{Asked, Named, instructions};
 use super::view::JobView;
 use super::{Desk, Refusal};
 use crate::engine::running::Cancelled;
@@ -19,6 +19,10 @@ use crate::ports::{Acted, Action, Cursor, Entry, Page, State as JobState};
 /// Entries of a page when none is asked for, and at most.
 const PAGE: usize = 100;
 const LONGEST_PAGE: usize = 1000;
+
+/// A job that starts or ends right now is neither waiting nor running for a moment.
+const TRIES: usize = 10;
+const BETWEEN: Duration = Duration::from_millis(20);
 
 /// Who did it, where a caller does not say.
 pub(super) const SOMEBODY: &str = "operator";
@@ -34,11 +38,7 @@ pub(super) fn cursor(asked: &mut Asked) -> Result<Cursor, Refusal> {
     Ok(Cursor { after: asked.take("after"), limit })
 }
 
-pub(super) async fn show(
-    State(desk): State<Arc<Desk>>,
-    Path(id): Path<String>,
-    mut asked: Asked,
-) -> Result<Json<JobView>, Refusal> {
+pub(super) async fn show(State(desk): State<Arc<Desk>>, Named(id): Named, mut asked: Asked) -> Result<Json<JobView>, Refusal> {
     let (queue, wait) = (asked.take("queue"), asked.duration("wait")?);
     asked.end()?;
     let (place, entry) = desk.find(queue.as_deref(), &id).await?;
@@ -72,7 +72,7 @@ pub struct Cancel {
 
 pub(super) async fn cancel(
     State(desk): State<Arc<Desk>>,
-    Path(id): Path<String>,
+    Named(id): Named,
     mut asked: Asked,
     body: Body,
 ) -> Result<Json<Value>, Refusal> {
@@ -81,18 +81,21 @@ pub(super) async fn cancel(
     let Cancel { by, discard } = instructions(&desk, body).await?;
     let by = by.unwrap_or_else(|| SOMEBODY.into());
     let (place, _) = desk.find(queue.as_deref(), &id).await?;
-    let why = Cancelled::Operator { by: by.as_str().into(), discard };
-    if desk.shared().is_some_and(|shared| shared.running.cancel(&place.name, &id, why)) {
-        return Ok(Json(json!({ "id": id, "queue": place.name, "done": "asked to end" })));
+    let action = Action::Cancel { by: by.clone(), discard };
+    let why = Cancelled::Operator { by: by.into(), discard };
+    for _ in 0..TRIES {
+        if desk.shared().is_some_and(|shared| shared.running.cancel(&place.name, &id, why.clone())) {
+            return Ok(Json(json!({ "id": id, "queue": place.name, "done": "asked to end" })));
+        }
+        match desk.admin(&place).act(&place.inner, &id, &action).await? {
+            Acted::NotNow(JobState::Running) => tokio::time::sleep(BETWEEN).await,
+            acted => return told(&place, &id, &action, acted),
+        }
     }
-    act(&desk, &place, &id, Action::Cancel { by, discard }).await
+    Err(Refusal::conflict(format!("the job {id:?} is just starting or ending, or runs in another worker: try again")))
 }
 
-pub(super) async fn retry(
-    State(desk): State<Arc<Desk>>,
-    Path(id): Path<String>,
-    mut asked: Asked,
-) -> Result<Json<Value>, Refusal> {
+pub(super) async fn retry(State(desk): State<Arc<Desk>>, Named(id): Named, mut asked: Asked) -> Result<Json<Value>, Refusal> {
     let queue = asked.take("queue");
     asked.end()?;
     let (place, _) = desk.find(queue.as_deref(), &id).await?;
@@ -101,10 +104,15 @@ pub(super) async fn retry(
 
 /// Acts on one job and says what was done, or why nothing was.
 pub(super) async fn act(desk: &Desk, place: &Place, id: &str, action: Action) -> Result<Json<Value>, Refusal> {
-    match desk.admin(place).act(&place.inner, id, &action).await? {
-        Acted::Done => Ok(Json(json!({ "id": id, "queue": place.name, "done": done(&action) }))),
+    let acted = desk.admin(place).act(&place.inner, id, &action).await?;
+    told(place, id, &action, acted)
+}
+
+fn told(place: &Place, id: &str, action: &Action, acted: Acted) -> Result<Json<Value>, Refusal> {
+    match acted {
+        Acted::Done => Ok(Json(json!({ "id": id, "queue": place.name, "done": done(action) }))),
         Acted::NotFound => Err(Refusal::not_found(format!("the job {id:?} is gone: it ended a moment ago"))),
-        Acted::NotNow(state) => Err(Refusal::conflict(not_now(id, &action, state))),
+        Acted::NotNow(state) => Err(Refusal::conflict(not_now(id, action, state))),
     }
 }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde_json::{Value, json};
 
-use super::request::Asked;
+use super::request::{Asked, Named};
 use super::{Desk, Refusal};
 
 pub(super) async fn list(State(desk): State<Arc<Desk>>, asked: Asked) -> Result<Json<Value>, Refusal> {
@@ -14,11 +14,11 @@ pub(super) async fn list(State(desk): State<Arc<Desk>>, asked: Asked) -> Result<
     Ok(Json(json!({ "queues": desk.stats().await? })))
 }
 
-pub(super) async fn pause(State(desk): State<Arc<Desk>>, Path(queue): Path<String>) -> Result<Json<Value>, Refusal> {
+pub(super) async fn pause(State(desk): State<Arc<Desk>>, Named(queue): Named) -> Result<Json<Value>, Refusal> {
     switch(&desk, &queue, true).await
 }
 
-pub(super) async fn resume(State(desk): State<Arc<Desk>>, Path(queue): Path<String>) -> Result<Json<Value>, Refusal> {
+pub(super) async fn resume(State(desk): State<Arc<Desk>>, Named(queue): Named) -> Result<Json<Value>, Refusal> {
     switch(&desk, &queue, false).await
 }
 

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
-use axum::extract::{FromRequestParts, Query};
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use bytes::Bytes;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -16,12 +17,26 @@ use serde_json::{Map, Value};
 use super::{Desk, Refusal};
 use crate::engine::budget::Reserved;
 use crate::ports::Filter;
-use crate::units::parse_duration;
+use crate::units::{parse_duration, spell_size};
 
 /// For the whole body of a request.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// The most of a refused body that is still taken off the wire, in bytes.
+const PASSED_OVER: usize = 256 << 20;
 /// The largest body with instructions, in bytes.
 const LARGEST_INSTRUCTIONS: usize = 64 * 1024;
+
+/// The id or the name that stands in the path.
+pub(super) struct Named(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let Path(name) = Path::from_request_parts(parts, state).await.map_err(|error| Refusal::bad(error.body_text()))?;
+        Ok(Named(name))
+    }
+}
 
 /// The query parameters; each is taken by name, and what nobody took is refused.
 pub(super) struct Asked(BTreeMap<String, String>);
@@ -78,23 +93,42 @@ pub(super) fn filter(keys: Map<String, Value>) -> Result<Filter, Refusal> {
 }
 
 /// Reads a body of at most `limit` bytes; its memory is taken from the desk's budget before, and is held with it.
-pub(super) async fn body(desk: &Desk, body: Body, limit: usize) -> Result<(Bytes, Reserved), Refusal> {
+pub(super) async fn body(desk: &Desk, mut body: Body, limit: usize) -> Result<(Bytes, Reserved), Refusal> {
     let announced = usize::try_from(body.size_hint().upper().unwrap_or(limit as u64)).unwrap_or(usize::MAX);
     if announced > limit {
-        return Err(too_large(limit));
+        pass_over(body).await;
+        return Err(too_large(desk, limit));
     }
     let read = async {
         let reserved = desk.bodies.reserve(announced).await;
-        to_bytes(body, limit).await.map(|bytes| (bytes, reserved))
+        Limited::new(&mut body, limit).collect().await.map(|read| (read.to_bytes(), reserved))
     };
     match tokio::time::timeout(BODY_TIMEOUT, read).await {
         Ok(Ok(read)) => Ok(read),
-        Ok(Err(error)) if is_length_limit(&error) => Err(too_large(limit)),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            pass_over(body).await;
+            Err(too_large(desk, limit))
+        }
         Ok(Err(error)) => Err(Refusal::bad(format!("the body broke off: {error}"))),
         Err(_) => {
             Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, format!("the body took over {} s to arrive", BODY_TIMEOUT.as_secs())))
         }
     }
+}
+
+/// Drops the rest of a refused body as it comes: many a caller reads no answer before it has sent everything.
+async fn pass_over(mut body: Body) {
+    let mut left = PASSED_OVER;
+    let pass = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // whoever is too slow or sends too much finds the connection closed
+    drop(tokio::time::timeout(BODY_TIMEOUT, pass).await);
 }
 
 /// Reads a small JSON body; an empty one is the default.
@@ -106,18 +140,8 @@ pub(super) async fn instructions<T: Default + DeserializeOwned>(desk: &Desk, sen
     serde_json::from_slice(&bytes).map_err(|error| Refusal::bad(format!("the body: {error}")))
 }
 
-fn too_large(limit: usize) -> Refusal {
-    let limit = crate::units::spell_size(limit as u64);
-    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is over {limit}: send fewer jobs at once"))
-}
-
-fn is_length_limit(error: &axum::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        if error.is::<http_body_util::LengthLimitError>() {
-            return true;
-        }
-        source = error.source();
-    }
-    false
+fn too_large(desk: &Desk, limit: usize) -> Refusal {
+    let [limit, one, many] = [limit, desk.body_limit, desk.largest_body()].map(|size| spell_size(size as u64));
+    let message = format!("the body is over {limit}: one job has at most {one} (worker.body_limit), many together {many}");
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message)
 }

@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustix::fs::{Mode, OFlags};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -97,17 +97,17 @@ pub fn bind_socket(path: &Path) -> Result<Socket, BindError> {
     bind().map_err(|error| BindError::Socket(path.to_owned(), error))
 }
 
-/// What to connect to for the socket at `path`: itself, or where that is too long for an address, the name that `/proc`
-/// has for it. The handle must live until the connection stands.
+/// Connects to the socket at `path`. One whose path is too long for an address is reached by the name that `/proc` has
+/// for it.
 ///
 /// # Errors
-/// When there is no such file.
-pub fn socket_address(path: &Path) -> io::Result<(PathBuf, Option<rustix::fd::OwnedFd>)> {
+/// When nobody listens there.
+pub async fn connect(path: &Path) -> io::Result<UnixStream> {
     if path.as_os_str().len() <= LONGEST_ADDRESS {
-        return Ok((path.to_owned(), None));
+        return UnixStream::connect(path).await;
     }
     let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    Ok((format!("/proc/self/fd/{}", file.as_raw_fd()).into(), Some(file)))
+    UnixStream::connect(format!("/proc/self/fd/{}", file.as_raw_fd())).await
 }
 
 /// Serves until `stop`, then lets running requests end for a moment.

@@ -14,7 +14,6 @@ use crate::engine::routes::{Route, Routes};
 use crate::executors::command::CommandExecutor;
 use crate::executors::python::PythonExecutor;
 use crate::ports::Executor;
-use crate::retry::Policy;
 use crate::telemetry::{PoolMetrics, Telemetry};
 
 /// By the names of the config.
@@ -63,7 +62,7 @@ impl Bench<'_> {
         let metrics = self.telemetry.pool(name);
         #[expect(clippy::cast_precision_loss, reason = "nobody has 2^53 slots")]
         metrics.slots.set(pool.slots as f64);
-        
+
         Ok(Pool {
             name: name.into(),
             shared,
@@ -104,7 +103,8 @@ impl Bench<'_> {
 
     fn route(&self, name: &str, pool: &config::Pool, route: &config::Route, metrics: &PoolMetrics) -> Result<Route, StartError> {
         let executor = self.executors.get(&route.run);
-        let missing = || StartError::Executor { name: route.run.clone(), why: format!("missing, but {:?} runs on it", route.kind) };
+        let missing =
+            || StartError::Executor { name: route.run.clone(), why: format!("missing, but {:?} runs on it", route.kind) };
         Ok(Route {
             name: route.name().into(),
             executor: executor.cloned().ok_or_else(missing)?,

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 
 use super::StartError;
-use crate::admin::{Auditor, Desk, Place, System, WorkerFacts, desk::PoolFacts};
+use crate::admin::{Auditor, Desk, Place, System, WorkerFacts, connect, desk::PoolFacts};
 use crate::clock::Clock;
 use crate::config::{Config, QueueKind};
 use crate::engine::Shared;
@@ -16,6 +19,10 @@ use crate::queues::memory::Memory;
 
 /// The most messages that a queue in memory holds.
 const MEMORY: usize = 100_000;
+
+/// How long a file that another command has open is waited for, and how often it is looked at.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A queue of the config, ready to be taken from and sent to.
 pub struct Opened {
@@ -53,6 +60,22 @@ impl Systems {
             systems.queues.insert(name.clone(), opened);
         }
         Ok(systems)
+    }
+
+    /// As [`Systems::open`]; a command that has a file open for a moment is waited for, a worker is not.
+    ///
+    /// # Errors
+    /// As [`Systems::open`].
+    pub async fn open_soon(config: &Config, base: &Path, clock: Clock) -> Result<Self, StartError> {
+        let start = Instant::now();
+        loop {
+            match Systems::open(config, base, clock) {
+                Err(StartError::Owned { socket, .. }) if start.elapsed() < PATIENCE && connect(&socket).await.is_err() => {
+                    sleep(LOOK).await;
+                }
+                opened => return opened,
+            }
+        }
     }
 
     fn store(&mut self, config: &embedded::config::EmbeddedConfig, base: &Path) -> Result<usize, embedded::OpenError> {
@@ -116,7 +139,7 @@ impl Systems {
 fn refused(name: &str, error: &embedded::OpenError) -> StartError {
     let (name, why) = (name.to_owned(), error.to_string());
     match error {
-        embedded::OpenError::Owned { .. } => StartError::Owned { name, why },
+        embedded::OpenError::Owned { socket, .. } => StartError::Owned { name, why, socket: socket.clone() },
         _ => StartError::Queue { name, why },
     }
 }

@@ -93,6 +93,6 @@ fn show(system: &System, screen: &mut Screen) -> std::io::Result<()> {
         let cells = [(line.queue.clone(), Colour::Plain)].into_iter().chain(counts);
         table.painted(cells.chain([(verdict.0.to_owned(), verdict.1)]));
     }
-    screen.table(&table)?;
+    screen.table(table)?;
     system.audit.problems.iter().try_for_each(|problem| screen.line(problem))
 }

@@ -55,7 +55,7 @@ async fn tell(app: &App, store: Arc<dyn Admin>, directory: &Path, view: &mut Vie
     let dead = dead_letters(&*store).await?;
     view.end();
     view.say(&story::summary(&ended(&*store).await?, &dead));
-    view.say("The fault is mended; the dead letters are replayed, and the garbled message is discarded by hand.\n");
+    view.say("The fault is mended; the dead letters are replayed, and the garbled\nmessage is discarded by hand.\n");
     std::fs::remove_file(directory.join("fault")).map_err(|error| error.to_string())?;
     for entry in &dead {
         let malformed = entry.kind.is_none();
@@ -71,7 +71,8 @@ async fn watch(store: &dyn Admin, view: &mut View, over: impl Fn(u64, u64) -> bo
         let mut frame = tokio::time::interval(FRAME);
         loop {
             frame.tick().await;
-            let stats = store.stats().await.map_err(|error| error.to_string())?;
+            let mut stats = store.stats().await.map_err(|error| error.to_string())?;
+            stats.retain(|queue| &*queue.queue == QUEUE); // which counts its dead letters too
             let done = stats.iter().map(|queue| queue.completed).sum();
             let dead = stats.iter().map(|queue| queue.dead).sum();
             view.draw(&stats);

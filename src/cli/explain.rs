@@ -18,8 +18,9 @@ const LARGEST: u64 = 64 << 20;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  windlass explain                                 the config, and where each value is from
-  windlass explain '{\"type\": \"invoice.render\"}'    its route, its retries, its exits
+  windlass explain                            the config, with its origins
+  windlass explain --defaults > windlass.yaml
+  windlass explain '{\"type\": \"mail.send\"}'    its route, retries and exits
   head -1 jobs.jsonl | windlass explain -")]
 pub struct Explain {
     /// A message as a producer would publish it, or - for standard input
@@ -27,10 +28,17 @@ pub struct Explain {
     /// As if it came from this queue
     #[arg(long, requires = "message")]
     queue: Option<String>,
+    /// Print every key there is with its default and a comment
+    #[arg(long, conflicts_with_all = ["message", "config"])]
+    defaults: bool,
 }
 
 pub(super) fn run(args: &Explain, globals: &Globals, screen: &mut Screen) -> Result<Exit, Failure> {
-    let loaded = config::load(globals.file().as_deref()).map_err(|refused| Failure::usage(refused.to_string()))?;
+    if args.defaults {
+        screen.answer(&json!({ "yaml": config::DEFAULT_YAML }), config::DEFAULT_YAML.trim_end())?;
+        return Ok(Exit::Done);
+    }
+    let loaded = config::load(globals.file().as_deref()).map_err(Failure::config)?;
     match &args.message {
         None => whole(&loaded, screen)?,
         Some(message) => {

@@ -5,6 +5,7 @@ use std::io;
 use serde_json::json;
 
 use super::Exit;
+use crate::config::Refused;
 
 /// Printed as `error: …` and `fix: …` to standard error.
 #[derive(Debug)]
@@ -12,11 +13,17 @@ pub struct Failure {
     pub exit: Exit,
     pub message: String,
     pub fix: Option<String>,
+    /// What is wrong with the config, where that is the reason.
+    config: Option<Box<Refused>>,
 }
 
 impl Failure {
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Failure { exit, message: message.into(), fix: None }
+        Failure { exit, message: message.into(), fix: None, config: None }
+    }
+
+    pub fn config(refused: Refused) -> Self {
+        Failure { config: Some(Box::new(refused)), ..Failure::usage("the config cannot be used as it is") }
     }
 
     pub fn failed(message: impl Into<String>) -> Self {
@@ -42,13 +49,20 @@ impl Failure {
 
     /// Prints it and picks the exit code.
     pub fn report(self, json: bool) -> Exit {
-        if json && !self.message.is_empty() {
-            eprintln!("{}", json!({ "error": { "message": self.message, "fix": self.fix } }));
-        } else if !self.message.is_empty() {
-            eprintln!("error: {}", self.message.trim_end());
-            if let Some(fix) = &self.fix {
-                eprintln!("fix: {fix}");
-            }
+        if self.message.is_empty() {
+            return self.exit;
+        }
+        if json {
+            let problems = self.config.as_ref().map(|refused| &refused.problems);
+            eprintln!("{}", json!({ "error": { "message": self.message, "fix": self.fix, "problems": problems } }));
+            return self.exit;
+        }
+        eprintln!("error: {}", self.message.trim_end());
+        if let Some(fix) = &self.fix {
+            eprintln!("fix: {fix}");
+        }
+        if let Some(refused) = &self.config {
+            eprint!("\n{refused}");
         }
         self.exit
     }

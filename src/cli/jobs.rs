@@ -68,10 +68,14 @@ pub(super) struct Length {
 #[command(after_help = "\
 Examples:
   windlass jobs show 0199f1c2-…
+  windlass jobs show invoice-7 --wait 30s     once it has ended, or after 30s
   windlass jobs show invoice-7 --json | jq .life")]
 struct One {
     /// Its id
     id: String,
+    /// Wait until it has ended, at most so long (5m at most)
+    #[arg(long, value_name = "TIME", value_parser = spelled)]
+    wait: Option<String>,
     /// Of this queue
     #[arg(long)]
     queue: Option<String>,
@@ -105,6 +109,11 @@ struct Several {
     queue: Option<String>,
 }
 
+/// A duration, passed on as it was written.
+fn spelled(text: &str) -> Result<String, String> {
+    crate::units::parse_duration(text).map(|_| text.to_owned())
+}
+
 pub(super) async fn run(jobs: Jobs, globals: &Globals, screen: &mut Screen) -> Result<Exit, Failure> {
     let session = Session::open(jobs.reach.target(globals)?, Missing::Refuse).await?;
     let done = match jobs.command {
@@ -127,7 +136,7 @@ pub(super) async fn run(jobs: Jobs, globals: &Globals, screen: &mut Screen) -> R
 /// The name that stands in the records of what an operator did.
 pub(super) fn who() -> String {
     let user = std::env::var("USER").ok().filter(|user| !user.is_empty());
-    user.unwrap_or_else(|| nix::unistd::getuid().to_string())
+    user.unwrap_or_else(|| format!("user {}", nix::unistd::getuid()))
 }
 
 async fn list(session: &Session, list: &List, screen: &mut Screen) -> Result<Exit, Failure> {
@@ -144,10 +153,10 @@ async fn list(session: &Session, list: &List, screen: &mut Screen) -> Result<Exi
             (if failed == 0 { String::new() } else { failed.to_string() }, Colour::Yellow),
         ]
     };
+    let mut table = Table::new(&heads);
     pages(session, ask, &list.length, screen, |screen, entries| {
-        let mut table = Table::new(&heads);
         entries.iter().for_each(|entry| table.painted(cells(entry)));
-        screen.table(&table)
+        screen.part(&mut table)
     })
     .await
 }
@@ -178,7 +187,7 @@ pub(super) async fn pages(
     mut show: impl FnMut(&mut Screen, &[Entry]) -> std::io::Result<()>,
 ) -> Result<Exit, Failure> {
     let (mut left, mut after) = (if length.all { usize::MAX } else { length.limit }, None);
-    let mut shown = Vec::new();
+    let mut shown = 0;
     loop {
         let limit = left.min(PAGE).to_string();
         let page: Raw = session.ask(ask.clone().with("limit", &limit).with_any("after", after.as_deref())).await?;
@@ -187,19 +196,18 @@ pub(super) async fn pages(
             page.entries.iter().try_for_each(|entry| screen.document(entry))?;
         } else {
             let read = page.entries.iter().map(|entry| serde_json::from_str(entry.get()));
-            shown.extend(read.collect::<Result<Vec<Entry>, _>>().map_err(|error| Failure::failed(error.to_string()))?);
+            let entries: Vec<Entry> = read.collect::<Result<_, _>>().map_err(|error| Failure::failed(error.to_string()))?;
+            show(screen, &entries)?;
+            shown += entries.len();
         }
         after = page.next;
         if after.is_none() || left == 0 {
             break;
         }
     }
-    if !screen.json && !shown.is_empty() {
-        show(screen, &shown)?;
-    }
     if !screen.json {
         screen.flush()?;
-        note(shown.len(), after.is_some());
+        note(shown, after.is_some());
     }
     Ok(Exit::Done)
 }
@@ -208,13 +216,13 @@ pub(super) async fn pages(
 fn note(shown: usize, more: bool) {
     match (shown, more) {
         (0, _) => eprintln!("nothing matches"),
-        (_, true) => eprintln!("there is more: see it with --all or a higher --limit"),
+        (_, true) => eprintln!("there may be more: see it with --all or a higher --limit"),
         _ => {}
     }
 }
 
 async fn show(session: &Session, one: &One, screen: &mut Screen) -> Result<Exit, Failure> {
-    let ask = Ask::get("/jobs").part(&one.id).with_any("queue", one.queue.as_deref());
+    let ask = Ask::get("/jobs").part(&one.id).with_any("queue", one.queue.as_deref()).with_any("wait", one.wait.as_deref());
     let document = session.ask_bytes(ask).await?;
     if screen.json {
         let raw: &RawValue = serde_json::from_slice(&document).map_err(|error| Failure::failed(error.to_string()))?;

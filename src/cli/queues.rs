@@ -89,8 +89,13 @@ async fn list(session: &Session, screen: &mut Screen) -> Result<Exit, Failure> {
         Column::right("OLDEST"),
     ]);
     let now = Timestamp::now();
-    queues.iter().for_each(|queue| table.painted(row(queue, now)));
-    screen.table(&table)?;
+    // the dead letters of a queue are counted in its own line
+    let beside = |queue: &QueueStats| {
+        let home = queue.queue.strip_suffix(".dead");
+        home.is_some_and(|home| queues.iter().any(|other| &*other.queue == home))
+    };
+    queues.iter().filter(|queue| !beside(queue)).for_each(|queue| table.painted(row(queue, now)));
+    screen.table(table)?;
     for queue in queues.iter().filter(|queue| queue.paused) {
         screen.line(&format!("{} is paused: windlass queues resume {}", queue.queue, queue.queue))?;
     }

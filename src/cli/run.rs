@@ -2,25 +2,31 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::app::App;
+use super::Failure;
+use crate::app::{App, StartError};
 use crate::config::Loaded;
+use crate::units::spell_duration;
 
 /// Runs the pools of a config until SIGTERM or SIGINT; a second one abandons what still runs.
 ///
 /// # Errors
 /// Why the worker cannot start.
-pub async fn run(loaded: &Loaded) -> Result<(), String> {
+pub async fn run(loaded: &Loaded) -> Result<(), Failure> {
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        return Err("cannot listen to signals".into());
+        return Err(Failure::failed("cannot listen to signals"));
     };
-    let app = App::start(loaded).await.map_err(|error| error.to_string())?;
+    let app = App::start(loaded).await.map_err(|error| failure(&error))?;
     announce(loaded, &app);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     let shared = app.shared.clone();
-    tracing::info!("stopping: {} jobs run; they have {} to end", shared.running.len(), loaded.config.worker.grace);
+    tracing::info!(
+        "stopping: {} jobs run; they have {} to end",
+        shared.running.len(),
+        spell_duration(loaded.config.worker.grace.0)
+    );
     let stop = app.stop();
     tokio::pin!(stop);
     loop {
@@ -32,6 +38,14 @@ pub async fn run(loaded: &Loaded) -> Result<(), String> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// A store that is held by another process or cannot be written may be free again later.
+fn failure(error: &StartError) -> Failure {
+    match error {
+        StartError::Queue { .. } | StartError::Owned { .. } => Failure::unavailable(error.to_string()),
+        StartError::Executor { .. } | StartError::Other(_) => Failure::failed(error.to_string()),
+    }
 }
 
 fn announce(loaded: &Loaded, app: &App) {

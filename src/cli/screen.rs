@@ -90,11 +90,25 @@ impl Screen {
 
     /// # Errors
     /// As of standard output.
-    pub fn table(&mut self, table: &Table) -> io::Result<()> {
+    pub fn table(&mut self, mut table: Table) -> io::Result<()> {
+        self.part(&mut table)
+    }
+
+    /// Shows the rows that a table has by now and empties it; its head stands above the first of them.
+    ///
+    /// # Errors
+    /// As of standard output.
+    pub fn part(&mut self, table: &mut Table) -> io::Result<()> {
+        if table.rows.is_empty() {
+            return Ok(());
+        }
         let widths = table.widths();
-        let heads = table.columns.iter().map(|column| (column.head.to_owned(), Colour::Dim)).collect();
-        self.row(table, &widths, &heads)?;
-        table.rows.iter().try_for_each(|row| self.row(table, &widths, row))
+        if !std::mem::replace(&mut table.begun, true) {
+            let heads = table.columns.iter().map(|column| (column.head.to_owned(), Colour::Dim)).collect();
+            self.row(table, &widths, &heads)?;
+        }
+        let rows = std::mem::take(&mut table.rows);
+        rows.iter().try_for_each(|row| self.row(table, &widths, row))
     }
 
     fn row(&mut self, table: &Table, widths: &[usize], cells: &Vec<(String, Colour)>) -> io::Result<()> {
@@ -143,12 +157,14 @@ impl Column {
 pub struct Table {
     columns: Vec<Column>,
     rows: Vec<Vec<(String, Colour)>>,
+    /// Its head has been shown.
+    begun: bool,
 }
 
 impl Table {
     #[must_use]
     pub fn new(columns: &[Column]) -> Self {
-        Table { columns: columns.to_vec(), rows: Vec::new() }
+        Table { columns: columns.to_vec(), rows: Vec::new(), begun: false }
     }
 
     /// Adds a row of plain cells.
@@ -158,11 +174,6 @@ impl Table {
 
     pub fn painted(&mut self, cells: impl IntoIterator<Item = (String, Colour)>) {
         self.rows.push(cells.into_iter().collect());
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
     }
 
     /// As wide as needed; where that is over [`WIDTH`], the widest column that may be cut gives way.

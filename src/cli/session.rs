@@ -14,7 +14,6 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep};
 use tower::ServiceExt as _;
 
@@ -22,7 +21,7 @@ pub use ask::Ask;
 pub use target::{Missing, Reach, Target};
 
 use super::{Exit, Failure};
-use crate::admin::socket_address;
+use crate::admin::connect;
 use local::Local;
 
 /// How long a command waits for another one that has the store open.
@@ -116,6 +115,12 @@ impl Session {
         if status.is_success() { Ok(body) } else { Err(refused(status, &body)) }
     }
 
+    /// The size of the largest job, in bytes, by the config here.
+    #[must_use]
+    pub fn body_limit(&self) -> u64 {
+        self.target.config.worker.body_limit.0
+    }
+
     /// Whether a worker answers, who runs jobs.
     #[must_use]
     pub fn is_live(&self) -> bool {
@@ -132,10 +137,10 @@ impl Session {
             local.close().await;
         }
         while Instant::now() < end {
+            sleep(LOOK).await;
             if let Some(socket) = living(&target).await {
                 return Some(Session { target, way: Way::Socket(socket) });
             }
-            sleep(LOOK).await;
         }
         None
     }
@@ -160,11 +165,6 @@ async fn living(target: &Target) -> Option<PathBuf> {
         }
     }
     None
-}
-
-async fn connect(socket: &std::path::Path) -> std::io::Result<UnixStream> {
-    let (address, _held) = socket_address(socket)?;
-    UnixStream::connect(address).await
 }
 
 async fn through_socket(
@@ -209,5 +209,23 @@ fn refused(status: StatusCode, body: &[u8]) -> Refusal {
     match serde_json::from_slice::<Refused>(body) {
         Ok(Refused { error: Sentence { message, line } }) => Refusal { failure: Failure::new(exit, message), line },
         Err(_) => unplaced(Failure::new(exit, format!("the worker answered {status}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_whose_owner_does_not_answer_is_given_up_on_with_a_sentence() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = Target { config: Config::default(), base: folder.path().to_owned() };
+        let owner = Session::open(target.clone(), Missing::Create).await.unwrap();
+        let Err(failure) = Session::open(target.clone(), Missing::Create).await else { panic!("two owners") };
+        assert_eq!(failure.exit, Exit::Unavailable);
+        assert!(failure.message.contains("is open in process") && failure.fix.is_some(), "{failure:?}");
+        owner.close().await;
+        Session::open(target, Missing::Refuse).await.unwrap().close().await;
     }
 }

@@ -52,7 +52,7 @@ impl Shown {
             State::Parked => self.parked(now),
             State::Running => self.running(now),
             State::Dead => {
-                "it lies in the dead letters; replay it with windlass dead-letters replay, once the cause is gone".into()
+                format!("it lies in the dead letters; once the cause is gone: windlass dead-letters replay {}", entry.id)
             }
             State::Completed => format!("it is done{}", self.took()),
             State::Discarded => "it was discarded on purpose".into(),
@@ -98,7 +98,8 @@ pub(super) fn tell(shown: &Shown, now: Timestamp, screen: &Screen) -> String {
     page.field("tenant", entry.tenant.as_deref().unwrap_or_default());
     page.field("priority", &entry.priority.to_string());
     page.field("submitted", &moment(entry.submitted, now));
-    page.field("ended", &entry.ended.map_or_else(String::new, |ended| moment(ended, now)));
+    let ended = entry.ended.filter(|_| entry.failure.is_none());
+    page.field("ended", &ended.map_or_else(String::new, |ended| moment(ended, now)));
     page.field("failed runs", &failed(entry));
     page.field("replays", &if entry.life.replay > 0 { entry.life.replay.to_string() } else { String::new() });
     match &entry.failure {

@@ -50,7 +50,7 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
-/// `a`, `b` and `c` as `"a, b, c"`, or a dash.
+/// The text, or a dash where there is none.
 #[must_use]
 pub fn or_dash(text: Option<&str>) -> String {
     text.filter(|text| !text.is_empty()).unwrap_or("-").to_owned()

@@ -55,13 +55,14 @@ impl Pool {
     /// Carries out a verdict. Nothing is acknowledged before what it publishes is confirmed.
     pub(super) async fn settle(&self, verdict: &Verdict, job: &Job, route: Option<&Arc<Route>>, held: Held<'_>) {
         let route = route.map(|route| &**route);
+        // what is rarer than completion is boxed, or every job's future would have room for all of it
         let settled = match verdict {
             Verdict::Complete(output) => self.complete(output, job, route, held).await,
-            Verdict::Retry { at, life } | Verdict::Park { at, life, .. } => self.later(*at, life.clone(), held).await,
+            Verdict::Retry { at, life } | Verdict::Park { at, life, .. } => Box::pin(self.later(*at, life.clone(), held)).await,
             Verdict::DeadLetter { reason, class, message, life } => {
-                self.bury(Grave { reason: *reason, class: *class, message, life, job, route }, held).await
+                Box::pin(self.bury(Grave { reason: *reason, class: *class, message, life, job, route }, held)).await
             }
-            Verdict::GiveBack(why) => self.give_back(*why, job, held).await,
+            Verdict::GiveBack(why) => Box::pin(self.give_back(*why, job, held)).await,
             Verdict::Discard { by } => {
                 self.leave(Leave::Ack(self.ending(End::Discarded { by: by.clone() }, None)), held.lease).await
             }
@@ -91,10 +92,11 @@ impl Pool {
         let event = message.body.clone();
         if let Some(exit) = exit {
             let outgoing = Outgoing { message, id: Some(event::end_id(job, "completed").into()), ..Outgoing::default() };
-            if let Some(why) = self.publish(exit, outgoing, &mut held.lease).await? {
+            if let Some(why) = Box::pin(self.publish(exit, outgoing, &mut held.lease)).await? {
                 let message = format!("the job was done, but its result is refused by {}: {why}", exit.sink.address());
                 let (class, life) = (Class::Rejected, &job.life);
-                return self.bury(Grave { reason: Reason::Class(class), class, message: &message, life, job, route }, held).await;
+                let grave = Grave { reason: Reason::Class(class), class, message: &message, life, job, route };
+                return Box::pin(self.bury(grave, held)).await;
             }
         }
         self.leave(Leave::Ack(self.ending(End::Completed, Some(event))), held.lease).await
@@ -231,7 +233,7 @@ impl Pool {
                     lease.receipt = receipt;
                     failures += 1;
                     tracing::warn!("cannot settle a job: {error}; trying again");
-                    self.while_leased(&mut lease, self.pause(failures)).await??;
+                    Box::pin(self.while_leased(&mut lease, self.pause(failures))).await??;
                 }
             }
         }

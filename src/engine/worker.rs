@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::sync::{RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::Instant;
 
 use super::context::Context;
@@ -20,17 +20,18 @@ use crate::outcome::{Class, Failure, Interruption, Outcome, Reason, Verdict};
 use crate::ports::{Delivery, QueueError};
 use crate::retry::{self, Moment, Policy};
 use crate::telemetry::Wait;
+use crate::units::spell_size;
 
 /// Deliveries that were neither settled nor given back, after which a job is run alone to find out.
 const SUSPICION: u32 = 2;
 /// How long a suspect holds back new runs while it waits for the others to end, and how long it lets them go on between.
 const PATIENCE: Duration = Duration::from_secs(30);
-const PAUSE: Duration = Duration::from_secs(300);
+const PAUSE: Duration = Duration::from_secs(60);
 
 /// Whose turn it is: beside others, or alone in the process.
 enum Turn<'a> {
     Shared { _beside: RwLockReadGuard<'a, ()> },
-    Alone { _alone: RwLockWriteGuard<'a, ()> },
+    Alone { _first: MutexGuard<'a, ()>, _alone: RwLockWriteGuard<'a, ()> },
 }
 
 impl Pool {
@@ -42,11 +43,16 @@ impl Pool {
         let mut held = Held { feed: &feed, message: delivery.message, lease, received, marked: false, log_tail: String::new() };
         let job = match decoded {
             Ok(job) => job,
-            Err(malformed) => return self.settle_malformed(malformed, held).await,
+            Err(malformed) => return Box::pin(self.settle_malformed(malformed, held)).await,
         };
-        let Some(route) = self.routes.find(&job.kind, job.version.as_deref()).cloned() else {
-            let verdict = retry::decide(no_route(&job).into(), &job, &self.unrouted.policy, &self.moment(Duration::ZERO));
-            return self.settle(&verdict, &job, None, held).await;
+        let size = held.message.body.len();
+        let found = if size > self.shared.body_limit { Err(self.too_large(size)) } else { self.route_of(&job) };
+        let route = match found {
+            Ok(route) => route,
+            Err(failure) => {
+                let verdict = retry::decide(failure.into(), &job, &self.unrouted.policy, &self.moment(Duration::ZERO));
+                return self.settle(&verdict, &job, None, held).await;
+            }
         };
         let turn = self.turn_of(&job, delivery.unsettled, &mut held.lease).await;
         let started = Instant::now();
@@ -58,6 +64,20 @@ impl Pool {
             },
         };
         self.settle(&verdict, &job, Some(&route), held).await; // publish, wait for the confirm, then ack: last line
+    }
+
+    fn route_of(&self, job: &Job) -> Result<Arc<Route>, Failure> {
+        let found = self.routes.find(&job.kind, job.version.as_deref()).cloned();
+        found.ok_or_else(|| {
+            let version = job.version.as_ref().map(|version| format!(" version {version}")).unwrap_or_default();
+            Failure::new(Class::NoRoute, format!("no route matches the type {:?}{version}", job.kind))
+        })
+    }
+
+    /// Of a message that came past the API: from another system, or from before the limit was lowered.
+    fn too_large(&self, size: usize) -> Failure {
+        let limit = spell_size(self.shared.body_limit as u64);
+        Failure::new(Class::Rejected, format!("the message is {size} bytes long; at most {limit} are run (worker.body_limit)"))
     }
 
     /// What is decided before a run: the crash of a marked job, a deadline that has passed, a time that has not come.
@@ -74,27 +94,29 @@ impl Pool {
         Some(Verdict::Retry { at, life: job.life.clone() })
     }
 
-    /// Waits for the job's turn. A suspect waits until nothing else runs, and holds new runs back for a while at a time.
+    /// Waits for the job's turn. Suspects go one after another; the first waits until nothing else runs, and holds new runs
+    /// back for a while at a time.
     async fn turn_of(&self, job: &Job, unsettled: u32, lease: &mut Lease) -> Turn<'_> {
         if unsettled <= SUSPICION || job.life.suspect {
-            return Turn::Shared { _beside: self.shared.alone.read().await };
+            return self.keep(lease, async { Turn::Shared { _beside: self.shared.alone.read().await } }, || {}).await;
         }
-        tracing::warn!(job = %job.id, "was running each of the {unsettled} times that the worker died; it runs alone now");
         let _waiting = self.metrics.wait(Wait::Suspect);
-        let alone = async {
+        let alone = Box::pin(async {
+            let first = self.shared.suspects.lock().await;
+            tracing::warn!(job = %job.id, "was running each of the {unsettled} times that the worker died; it runs alone now");
             loop {
                 match tokio::time::timeout(PATIENCE, self.shared.alone.write()).await {
-                    Ok(alone) => return alone,
+                    Ok(alone) => return Turn::Alone { _first: first, _alone: alone },
                     Err(_) => tokio::time::sleep(PAUSE).await,
                 }
             }
-        };
-        Turn::Alone { _alone: self.keep(lease, alone, || {}).await }
+        });
+        self.keep(lease, alone, || {}).await
     }
 
     /// Runs the job; answers its outcome, or who discarded it meanwhile.
     async fn execute(&self, job: &Job, route: &Route, held: &mut Held<'_>, alone: bool) -> Result<Outcome, Arc<str>> {
-        if alone && !self.mark(job, held).await {
+        if alone && !Box::pin(self.mark(job, held)).await {
             return Ok(Outcome::Interrupted(Interruption::Stopping));
         }
         let context = Arc::new(self.context(job, route, alone));
@@ -168,11 +190,6 @@ impl Pool {
         let verdict = Verdict::DeadLetter { reason: Reason::MALFORMED, class: Class::Rejected, message, life };
         self.settle(&verdict, &Job::unreadable(id), None, held).await;
     }
-}
-
-fn no_route(job: &Job) -> Failure {
-    let version = job.version.as_ref().map(|version| format!(" version {version}")).unwrap_or_default();
-    Failure::new(Class::NoRoute, format!("no route matches the type {:?}{version}", job.kind))
 }
 
 /// What a run's outcome is once it is known who asked it to end, or who discarded it. A run that was done all the same

@@ -90,12 +90,17 @@ pub struct Run {
 impl Life {
     /// Notes a failed run: what it was last, and one more line of history.
     pub fn note(&mut self, run: Run, message: &str) {
-        self.last = Some(LastFailure { class: run.class, message: shorten(message, LONGEST_MESSAGE).into() });
+        self.last_was(run.class, message);
         self.first_failure.get_or_insert(run.at);
         self.history.push(run);
         if self.history.len() > HISTORY {
             self.history.remove(0);
         }
+    }
+
+    /// Notes why it did not run through, counted or not, for whoever asks what it waits for.
+    pub fn last_was(&mut self, class: Class, message: &str) {
+        self.last = Some(LastFailure { class, message: shorten(message, LONGEST_MESSAGE).into() });
     }
 
     /// The header's value: JSON of at most 4 KiB.

@@ -79,7 +79,7 @@ fn every_schema_is_one_by_the_meta_schema() {
         assert!(jsonschema::meta::is_valid(&schema), "{name}");
         assert_eq!(schema["$id"], format!("urn:windlass:schema:{name}:1"));
     }
-    assert!(schema("jobs").unwrap_err().contains("job, event, failure, life"));
+    assert!(schema("jobs").unwrap_err().contains("job, result, failure, life"));
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn ends_of_jobs_are_as_their_schema_says_and_another_library_reads_them() {
     let outputs = [Output::Nothing, Output::Json("[1]".into()), Output::Binary(vec![0, 255].into())];
     let completed = outputs.map(|output| event::completed(&job(), "default", &output, now));
     for message in &completed {
-        accepts("event", &message.body);
+        accepts("result", &message.body);
         let read: cloudevents::Event = serde_json::from_slice(&message.body).unwrap();
         assert_eq!((read.id(), read.ty(), read.subject()), ("j:0:completed", "windlass.job.completed", Some("j")));
         assert_eq!(read.source().to_string(), "/windlass/default");
@@ -170,14 +170,14 @@ fn ends_of_jobs_are_as_their_schema_says_and_another_library_reads_them() {
     assert_eq!(read(&completed[1]).data(), Some(&EventData::Json(json!([1]))));
     assert_eq!(read(&completed[2]).data(), Some(&EventData::Binary(vec![0, 255])));
     let failed = event::failed(&job(), "default", &document(Reason::POISON, "it failed").to_json(), now);
-    accepts("event", &failed.body);
+    accepts("result", &failed.body);
     assert_eq!(read(&failed).ty(), "windlass.job.failed");
-    refuses("event", &failed.body, "/data/reason", Some(json!("bad luck")));
-    refuses("event", &failed.body, "/data", None);
-    refuses("event", &failed.body, "/id", Some(json!("j:0:completed")));
+    refuses("result", &failed.body, "/data/reason", Some(json!("bad luck")));
+    refuses("result", &failed.body, "/data", None);
+    refuses("result", &failed.body, "/id", Some(json!("j:0:completed")));
     for missing in ["/specversion", "/source", "/time", "/subject", "/jobtype"] {
-        refuses("event", &completed[0].body, missing, None);
+        refuses("result", &completed[0].body, missing, None);
     }
-    refuses("event", &completed[0].body, "/attempt", Some(json!(0)));
-    refuses("event", &completed[0].body, "/type", Some(json!("windlass.job.paused")));
+    refuses("result", &completed[0].body, "/attempt", Some(json!(0)));
+    refuses("result", &completed[0].body, "/type", Some(json!("windlass.job.paused")));
 }

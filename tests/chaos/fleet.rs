@@ -26,7 +26,8 @@ pub struct Worker(Child);
 impl Worker {
     pub fn start(directory: &Path, death: Option<&Death>, environment: &[(&str, String)]) -> Self {
         let log = std::fs::File::options().create(true).append(true).open(directory.join("worker.log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
+        let built = env!("CARGO_BIN_EXE_windlass").to_owned();
+        let mut command = Command::new(std::env::var("WINDLASS").unwrap_or(built));
         command.args(["run", "--config"]).arg(directory.join("windlass.yaml")).current_dir(directory);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command.envs(environment.iter().map(|(name, value)| (*name, value.as_str())));

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,7 @@ queues:
   jobs: { embedded: { path: data/windlass.db } }
   results: { embedded: { path: data/windlass.db } }
 executors:
-  ledger: { python: { entry: "job.py:run", workers: 2, concurrency: 16, env_allow: [LEDGER] } }
+  ledger: { command: { run: [python3, job.py], persistent: true, workers: 2, concurrency: 16, env_allow: [LEDGER] } }
 routes:
   - { type: work, run: ledger, retry: { base: 20ms, cap: 500ms }, unavailable_for: 1h }
 pools:
@@ -36,30 +37,48 @@ api: { listen: null }
 telemetry: { listen: null }
 "#;
 
-/// Writes its start and its end into the ledger; fails at times; the poison kills its worker.
+/// A plugin by the text of the protocol: writes its start and its end into the ledger; fails at times; the poison kills
+/// its worker.
 const JOB: &str = r#"
+import json
 import os
 import signal
-
-import windlass
+import struct
 
 ledger = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+requests = os.fdopen(3, "rb")
 
 
-def run(data, ctx):
-    os.write(ledger, f"start {ctx.job.id}\n".encode())
-    if ctx.job.id == "poison":
+def answer(message):
+    frame = json.dumps(message).encode()
+    os.write(4, struct.pack(">I", len(frame)) + frame)
+
+
+answer({"hello": {"protocol": 1, "name": "ledger", "sequential": True}})
+while head := requests.read(4):
+    request = json.loads(requests.read(struct.unpack(">I", head)[0]))
+    if "stop" in request:
+        break
+    if "run" not in request:
+        continue
+    run = request["run"]
+    job = run["job"]
+    os.write(ledger, f"start {job['id']}\n".encode())
+    if job["id"] == "poison":
         os.kill(os.getppid(), signal.SIGKILL)
-    if data["fails"] >= ctx.attempt:
-        raise windlass.Retry("not yet")
-    os.write(ledger, f"end {ctx.job.id}\n".encode())
-    return {"id": ctx.job.id}
+    if job["data"]["fails"] >= job["attempt"]:
+        answer({"failed": {"id": run["id"], "class": "failed", "message": "not yet"}})
+        continue
+    os.write(ledger, f"end {job['id']}\n".encode())
+    answer({"done": {"id": run["id"], "output": {"id": job["id"]}}})
 "#;
 
 pub struct World {
     directory: PathBuf,
     _folder: tempfile::TempDir,
     confirmed: Confirmed,
+    /// One tick for each life of a worker.
+    pace: Option<Sender<()>>,
     /// With a file layer that forgets: the library to preload.
     forgetful: Option<PathBuf>,
 }
@@ -73,7 +92,7 @@ impl World {
         std::fs::create_dir(directory.join("data")).unwrap();
         std::fs::write(directory.join("windlass.yaml"), CONFIG).unwrap();
         std::fs::write(directory.join("job.py"), JOB).unwrap();
-        World { directory, _folder: folder, confirmed: Confirmed::default(), forgetful: None }
+        World { directory, _folder: folder, confirmed: Confirmed::default(), pace: None, forgetful: None }
     }
 
     /// A world whose disk keeps only what was synced.
@@ -105,21 +124,35 @@ impl World {
 
     /// Submits jobs in chunks until every one is confirmed, whatever happens to the workers.
     pub fn produce(&self, jobs: usize, seed: u64) -> Producer {
+        self.submit(World::jobs(jobs, seed), None)
+    }
+
+    /// As [`World::produce`], an equal share in each of `lives`, so that none is idle.
+    pub fn produce_over(&mut self, jobs: usize, lives: usize, seed: u64) -> Producer {
+        let (pace, paced) = channel();
+        self.pace = Some(pace);
+        self.submit(World::jobs(jobs, seed), Some((jobs.div_ceil(lives).div_ceil(CHUNK), paced)))
+    }
+
+    fn jobs(jobs: usize, seed: u64) -> Vec<(String, u32)> {
         let mut dice = fastrand::Rng::with_seed(seed);
-        let ids = (0..jobs).map(|number| (format!("job-{number}"), if dice.u8(0..20) == 0 { 1 } else { 0 }));
-        self.submit(ids.collect())
+        (0..jobs).map(|number| (format!("job-{number}"), u32::from(dice.u8(0..20) == 0))).collect()
     }
 
     pub fn produce_with_poison(&self, innocents: usize) -> Producer {
         let mut jobs: Vec<(String, u32)> = (0..innocents).map(|number| (format!("innocent-{number}"), 0)).collect();
         jobs.insert(innocents / 3, ("poison".into(), 0));
-        self.submit(jobs)
+        self.submit(jobs, None)
     }
 
-    fn submit(&self, jobs: Vec<(String, u32)>) -> Producer {
+    /// `pace` is a number of chunks for each tick; all the rest when there are no more ticks.
+    fn submit(&self, jobs: Vec<(String, u32)>, pace: Option<(usize, Receiver<()>)>) -> Producer {
         let (socket, confirmed) = (socket_path(&self.database()), self.confirmed.clone());
         std::thread::spawn(move || {
-            for chunk in jobs.chunks(CHUNK) {
+            for (number, chunk) in jobs.chunks(CHUNK).enumerate() {
+                if let Some((_, ticks)) = pace.as_ref().filter(|(share, _)| number % share == 0) {
+                    let _no_more = ticks.recv();
+                }
                 let line = |(id, fails): &(String, u32)| format!(r#"{{"id":"{id}","type":"work","data":{{"fails":{fails}}}}}"#);
                 let body: Vec<String> = chunk.iter().map(line).collect();
                 loop {
@@ -140,10 +173,13 @@ impl World {
 
     /// One worker's life; what it had not synced is gone with it where the disk forgets.
     pub fn live_and_die(&mut self, death: &Death) {
+        if let Some(pace) = &self.pace {
+            let _all_submitted = pace.send(());
+        }
         let mut worker = self.start(Some(death));
         match death {
             Death::After(time) => pause(*time),
-            Death::At { .. } => drop(worker.dies_within(Duration::from_secs(3))),
+            Death::At { .. } => drop(worker.dies_within(Duration::from_millis(1500))),
         }
         drop(worker);
         self.lose_power();
@@ -180,6 +216,7 @@ impl World {
     }
 
     pub fn drain(&mut self, producer: Producer) {
+        self.pace = None;
         let worker = self.start(None);
         self.drain_with(worker, producer);
     }

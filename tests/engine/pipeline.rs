@@ -147,6 +147,21 @@ async fn what_cannot_be_decoded_is_malformed_at_once_bytes_untouched() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_over_the_limit_that_came_past_the_api_is_rejected_untouched_and_never_run() {
+    let (world, runs) = world(Class::Failed, 0);
+    let engine = world.start();
+    let body = format!(r#"{{"id":"big","type":"t","data":"{}"}}"#, "x".repeat(64 << 20));
+    world.send("jobs", &body).await;
+    world.holds("jobs.dead", 1).await;
+    let failure = &world.failures()[0];
+    assert_eq!((&failure["id"], &failure["reason"]), (&"big".into(), &"rejected".into()));
+    assert!(failure["message"].as_str().unwrap().contains("worker.body_limit"), "{failure}");
+    assert!(world.queue("jobs.dead").messages()[0].body == body.as_bytes());
+    assert_eq!(runs.load(Ordering::SeqCst), 0);
+    engine.stop(Duration::ZERO).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_delay_is_kept_and_a_past_deadline_is_expired() {
     let (world, runs) = world(Class::Failed, 0);
     let engine = world.start();

@@ -63,18 +63,29 @@ pub(super) fn summary(done: &[Entry], dead: &[Entry]) -> String {
     let mut took: Vec<Duration> = done.iter().filter_map(|job| Some(between(job.submitted, job.ended?))).collect();
     took.sort_unstable();
     let at = |share: usize| took.get((took.len() * share / 100).min(took.len().saturating_sub(1))).copied().unwrap_or_default();
-    let retried = done.iter().filter(|job| job.life.attempt + job.life.crashes > 0).count();
+    let retried = done.iter().filter(|job| attempt(job) > 1).count();
     let mut reasons: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for entry in dead {
         let reason = entry.failure.as_ref().map_or_else(String::new, |failure| failure.reason.to_string());
         reasons.entry(reason).or_default().push(&entry.id);
     }
-    let mut text = format!("{} jobs done, {retried} of them after retries; submit to done p50 {} ms, p99 {} ms\n", done.len(), at(50).as_millis(), at(99).as_millis());
+    let mut text = format!(
+        "{} jobs done, {retried} of them after retries; submit to done p50 {} ms, p99 {} ms\n",
+        done.len(),
+        at(50).as_millis(),
+        at(99).as_millis()
+    );
     text.push_str(&format!("{} dead letters:\n", dead.len()));
     for (reason, ids) in reasons {
         text.push_str(&format!("  {reason:<10} {}\n", ids.join(", ")));
     }
     text
+}
+
+/// The number of the run that did the job, as the event of its end tells.
+fn attempt(job: &Entry) -> u64 {
+    let event = job.event.as_ref().and_then(|event| serde_json::from_str::<Value>(event.get()).ok());
+    event.and_then(|event| event["attempt"].as_u64()).unwrap_or(1)
 }
 
 /// The proof, in words.
@@ -90,9 +101,12 @@ pub(super) fn audited(audit: &Audit) -> String {
     text
 }
 
+/// Commands that can be pasted; a program that is built but not installed is put on the path first.
 pub(super) fn next_steps(directory: &Path) -> String {
+    let program = std::env::current_exe().ok();
+    let folder = program.as_deref().and_then(Path::parent).map_or_else(String::new, |folder| folder.display().to_string());
     format!(
-        "Look around:\n  cd {}\n  windlass jobs list --limit 5\n  windlass jobs show invoice-13\n  windlass run        # and from another shell: windlass submit text.words …\n",
+        "Look around:\n  PATH=$PATH:{folder}\n  cd {}\n  windlass jobs list --limit 5\n  windlass jobs show invoice-13\n  windlass run     # then, in another shell:\n  windlass submit text.words '{{\"file\": \"data/queue.txt\"}}' --wait 10s\n",
         directory.display()
     )
 }

@@ -47,7 +47,7 @@ impl Reach {
             }
             return Ok(Target { config, base: PathBuf::new() });
         }
-        let loaded = config::load(globals.file().as_deref()).map_err(|refused| Failure::usage(refused.to_string()))?;
+        let loaded = config::load(globals.file().as_deref()).map_err(Failure::config)?;
         Ok(Target { config: loaded.config, base: loaded.source.base })
     }
 }

@@ -11,12 +11,13 @@ use crate::cli::screen::Screen;
 use crate::cli::session::{Refusal, Session};
 use crate::cli::words::count;
 use crate::cli::{Exit, Failure};
+use crate::units::spell_size;
 
 /// Lines of a chunk, which is taken as a whole or not at all.
 const LINES: usize = 500;
 /// Bytes of a chunk; a single longer line goes alone.
 const BYTES: usize = 4 << 20;
-/// The longest line read, in bytes; the worker's own limit is lower.
+/// The longest line read, in bytes, unless `worker.body_limit` lets a job be larger.
 const LONGEST_LINE: u64 = 16 << 20;
 
 /// Lines that are sent together.
@@ -44,9 +45,10 @@ pub(super) async fn submit(
 ) -> Result<Vec<TakenJob>, Failure> {
     let (mut reader, size) = open(path)?;
     let (progress, mut tally, mut jobs) = (bar(size), Tally::default(), Vec::new());
+    let longest = LONGEST_LINE.max(session.body_limit());
     let mut next = 1;
     loop {
-        let read = read(&mut reader, next, submit.from_line).map_err(|error| unreadable(path, &error));
+        let read = read(&mut reader, next, submit.from_line, longest).map_err(|error| unreadable(path, &error));
         let chunk = read.map_err(|failure| tally.so_far(failure, next))?;
         next = chunk.first + chunk.lines;
         if chunk.lines == 0 {
@@ -86,20 +88,29 @@ fn open(path: &Path) -> Result<(Box<dyn BufRead>, Option<u64>), Failure> {
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::InvalidData {
+        return Failure::usage(error.to_string());
+    }
     Failure::failed(format!("cannot read {}: {error}", path.display()))
 }
 
 /// Reads the next chunk; lines before `from` are passed over, as empty ones are by the API, and counted.
-fn read(reader: &mut dyn BufRead, first: usize, from: usize) -> io::Result<Chunk> {
+///
+/// A line of more than `longest` bytes is an error: in two pieces it would be two jobs.
+fn read(reader: &mut dyn BufRead, first: usize, from: usize, longest: u64) -> io::Result<Chunk> {
     let mut chunk = Chunk { first, ..Chunk::default() };
     while chunk.lines < LINES && chunk.bytes.len() < BYTES {
         let start = chunk.bytes.len();
-        let length = reader.take(LONGEST_LINE).read_until(b'\n', &mut chunk.bytes)?;
+        let length = reader.take(longest + 1).read_until(b'\n', &mut chunk.bytes)?;
         if length == 0 {
             break;
         }
+        if length as u64 > longest {
+            let message = format!("line {}: over {}, larger than any job", first + chunk.lines, spell_size(longest));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
         if !chunk.bytes.ends_with(b"\n") {
-            chunk.bytes.push(b'\n'); // the last line, or one that is longer than any job
+            chunk.bytes.push(b'\n'); // the last line
         }
         if first + chunk.lines < from {
             chunk.bytes.truncate(start);
@@ -168,7 +179,7 @@ mod tests {
         let mut reader = text.as_bytes();
         let (mut all, mut next) = (Vec::new(), 1);
         loop {
-            let chunk = read(&mut reader, next, from).unwrap();
+            let chunk = read(&mut reader, next, from, LONGEST_LINE).unwrap();
             if chunk.lines == 0 {
                 return all;
             }
@@ -195,5 +206,12 @@ mod tests {
         let text = format!("{}\nshort\n", "x".repeat(BYTES));
         let sizes: Vec<usize> = chunks(&text, 1).into_iter().map(|(_, lines, _)| lines).collect();
         assert_eq!(sizes, [1, 1]);
+    }
+
+    #[test]
+    fn a_line_longer_than_any_job_is_refused_and_not_sent_in_pieces() {
+        let refused = read(&mut "short\n0123456789\n".as_bytes(), 1, 1, 10).err().unwrap();
+        assert_eq!(refused.to_string(), "line 2: over 10B, larger than any job");
+        assert_eq!(read(&mut "short\n012345678\n".as_bytes(), 1, 1, 10).unwrap().lines, 2);
     }
 }

@@ -39,12 +39,20 @@ pub(super) async fn wait(session: Session, jobs: Vec<TakenJob>, wait: Duration, 
     if !session.is_live() {
         eprintln!("note: no worker lives; waiting for one to start");
     }
-    let Some(session) = live(session, end).await else { return Err(late(jobs.len()).fix("start a worker: windlass run")) };
-    let alone = jobs.len() == 1;
-    let mut worst = Exit::Done;
+    let Some(mut session) = live(session, end).await else { return Err(late(jobs.len()).fix("start a worker: windlass run")) };
+    let (alone, mut worst) = (jobs.len() == 1, Exit::Done);
     for (index, job) in jobs.iter().enumerate() {
-        let Some(entry) = ended(&session, job, end).await? else { return Err(late(jobs.len() - index)) };
+        let entry = loop {
+            match ended(&session, job, end).await {
+                // the worker stops: perhaps another one starts
+                Err(failure) if failure.exit == Exit::Unavailable => {
+                    session = session.until_live(end).await.ok_or_else(|| late(jobs.len() - index))?;
+                }
+                end => break end?.ok_or_else(|| late(jobs.len() - index))?,
+            }
+        };
         worst = worst.max(show(&entry, alone, screen)?);
+        screen.flush()?;
     }
     session.close().await;
     Ok(worst)

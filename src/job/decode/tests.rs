@@ -119,3 +119,11 @@ proptest! {
         prop_assert_eq!(back, text);
     }
 }
+
+#[test]
+fn what_a_retry_or_an_operator_said_of_the_due_time_wins_over_the_producer() {
+    let mut message = Message::of(r#"{"id":"a","type":"t","not_before":"2100-01-01T00:00:00Z"}"#);
+    message.set_header(JOB_HEADER, r#"{"v":1,"due":"2026-01-01T00:00:05Z"}"#);
+    let job = decode(&message, &Decoding::Envelope, &received()).unwrap();
+    assert_eq!(job.due(), Some("2026-01-01T00:00:05Z".parse().unwrap()));
+}

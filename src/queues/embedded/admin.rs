@@ -27,11 +27,7 @@ impl Admin for Store {
             check(&job.id, &job.message)?;
         }
         let queue = self.shared.registry.named(queue);
-        let arrive = |job: NewJob| {
-            let due = job.due.map(Timestamp::as_millisecond);
-            Arrival::new(&queue, job.id, job.message, due, job.priority)
-        };
-        let arrivals = jobs.into_iter().map(arrive).collect();
+        let arrivals = jobs.into_iter().map(|job| Arrival::new(&queue, job)).collect();
         self.shared.ask(|reply| Operation::Submit { queue: queue.clone(), arrivals, reply }).await
     }
 

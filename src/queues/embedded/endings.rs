@@ -94,21 +94,14 @@ fn read(entry: &Bytes) -> Option<Kept> {
 #[cfg(test)]
 mod tests {
     use super::super::place::Place;
+    use super::super::waiting::Stored;
     use super::*;
     use crate::job::Message;
 
     #[test]
     fn endings_are_read_back_from_their_block_and_a_torn_block_ends_early() {
-        let job = Waiting {
-            place: Place::NONE,
-            home: 7,
-            digest: 0,
-            id: "order-1".into(),
-            submitted: 5,
-            priority: 9,
-            unsettled: 0,
-            message: Message::default(),
-        };
+        let job = Stored { id: "order-1".into(), digest: 0, priority: 9, message: Message::default() };
+        let job = Waiting { place: Place::NONE, home: 7, submitted: 5, unsettled: 0, job: job.into() };
         let at = jiff::Timestamp::from_millisecond(1_790_000_000_123).unwrap();
         let mut block = Vec::new();
         append(&mut block, 1, &job, &Ending { end: End::Completed, event: Some(Bytes::from_static(b"{}")), at });

@@ -17,8 +17,18 @@ pub(super) struct Inbox<T> {
 struct State<T> {
     waiting: Vec<T>,
     open: bool,
-    /// The writer waits on `filled`; nobody needs to wake it while it works.
-    asleep: bool,
+    /// The writer sleeps until as many wait; nobody needs to wake it before, or while it works.
+    wanted: Option<usize>,
+}
+
+/// How long the writer waits for operations.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// For the first.
+    pub idle: Duration,
+    /// Then for the line to be this long, because one commit costs nearly the same for many as for few.
+    pub hoped: usize,
+    pub gather: Duration,
 }
 
 /// The writer has stopped.
@@ -27,7 +37,7 @@ pub(super) struct Closed;
 
 impl<T> Inbox<T> {
     pub fn new() -> Self {
-        let state = State { waiting: Vec::with_capacity(CAPACITY), open: true, asleep: false };
+        let state = State { waiting: Vec::with_capacity(CAPACITY), open: true, wanted: None };
         Inbox { state: Mutex::new(state), filled: Condvar::new(), room: Notify::new() }
     }
 
@@ -56,25 +66,18 @@ impl<T> Inbox<T> {
             return Ok(false);
         }
         state.waiting.extend(operation.take());
-        if std::mem::take(&mut state.asleep) {
+        if state.wanted.is_some_and(|wanted| state.waiting.len() >= wanted) {
+            state.wanted = None;
             self.filled.notify_one();
         }
         Ok(true)
     }
 
-    /// Takes all that waits into the empty `taken`; waits at most `limit` for the first. False once the line is closed
-    /// and empty.
-    pub fn take(&self, taken: &mut Vec<T>, limit: Duration) -> bool {
-        let end = Instant::now() + limit;
-        let mut state = self.lock();
-        while state.waiting.is_empty() && state.open {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return true;
-            }
-            state.asleep = true;
-            state = self.filled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-            state.asleep = false;
+    /// Takes all that waits into the empty `taken`. False once the line is closed and empty.
+    pub fn take(&self, taken: &mut Vec<T>, patience: Patience) -> bool {
+        let mut state = self.wait(self.lock(), 1, patience.idle);
+        if !state.waiting.is_empty() {
+            state = self.wait(state, patience.hoped.min(CAPACITY), patience.gather);
         }
         let full = state.waiting.len() >= CAPACITY;
         std::mem::swap(&mut state.waiting, taken);
@@ -84,6 +87,23 @@ impl<T> Inbox<T> {
             self.room.notify_waiters();
         }
         open || !taken.is_empty()
+    }
+
+    /// Waits until `wanted` operations are there, for at most `limit`.
+    fn wait<'a>(&'a self, mut state: MutexGuard<'a, State<T>>, wanted: usize, limit: Duration) -> MutexGuard<'a, State<T>> {
+        if state.waiting.len() >= wanted || !state.open {
+            return state;
+        }
+        let end = Instant::now() + limit;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() || state.waiting.len() >= wanted || !state.open {
+                state.wanted = None;
+                return state;
+            }
+            state.wanted = Some(wanted);
+            state = self.filled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     pub fn is_closed(&self) -> bool {
@@ -104,6 +124,8 @@ mod tests {
 
     use super::*;
 
+    const NOW: Patience = Patience { idle: Duration::ZERO, hoped: 1, gather: Duration::ZERO };
+
     #[tokio::test]
     async fn a_full_line_makes_the_next_one_wait_until_it_is_taken() {
         let inbox = Arc::new(Inbox::new());
@@ -117,11 +139,11 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(!late.is_finished());
         let mut taken = Vec::new();
-        assert!(inbox.take(&mut taken, Duration::ZERO));
+        assert!(inbox.take(&mut taken, NOW));
         assert_eq!(taken.len(), CAPACITY);
         late.await.unwrap().unwrap();
         taken.clear();
-        assert!(inbox.take(&mut taken, Duration::ZERO));
+        assert!(inbox.take(&mut taken, NOW));
         assert_eq!(taken, [CAPACITY]);
     }
 
@@ -132,9 +154,28 @@ mod tests {
         inbox.close();
         assert!(inbox.put(2).await.is_err());
         let mut taken = Vec::new();
-        assert!(inbox.take(&mut taken, Duration::ZERO));
+        assert!(inbox.take(&mut taken, NOW));
         assert_eq!(taken, [1]);
         taken.clear();
-        assert!(!inbox.take(&mut taken, Duration::ZERO));
+        assert!(!inbox.take(&mut taken, NOW));
+    }
+
+    #[tokio::test]
+    async fn the_writer_gathers_what_it_hopes_for() {
+        let inbox = Arc::new(Inbox::new());
+        let patience = Patience { idle: Duration::from_secs(60), hoped: 3, gather: Duration::from_secs(60) };
+        let writer = tokio::task::spawn_blocking({
+            let inbox = inbox.clone();
+            move || {
+                let mut taken = Vec::new();
+                inbox.take(&mut taken, patience);
+                taken
+            }
+        });
+        for number in 0..3 {
+            inbox.put(number).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(writer.await.unwrap(), [0, 1, 2]);
     }
 }

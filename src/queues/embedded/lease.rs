@@ -30,7 +30,7 @@ struct Slot {
 
 /// A job in somebody's hands.
 pub(super) struct Lease {
-    pub job: Arc<Waiting>,
+    pub job: Waiting,
     pub queue: Arc<ReadyQueue>,
     until: Instant,
     /// The writer is about to settle it: it can neither expire nor be given back.
@@ -43,7 +43,7 @@ impl Leases {
     }
 
     /// Leases jobs of a queue until `until`; the tokens are in their order.
-    pub fn grant(&mut self, queue: &Arc<ReadyQueue>, jobs: &[Arc<Waiting>], until: Instant) -> Vec<Token> {
+    pub fn grant(&mut self, queue: &Arc<ReadyQueue>, jobs: &[Waiting], until: Instant) -> Vec<Token> {
         let mut entries = Vec::with_capacity(jobs.len());
         let tokens = jobs.iter().map(|job| {
             let slot = self.free.pop().unwrap_or_else(|| {
@@ -104,7 +104,7 @@ impl Leases {
     }
 
     /// Writes a new life over a held job; none when the lease was lost.
-    pub fn rewrite(&mut self, token: Token, job: Arc<Waiting>) -> bool {
+    pub fn rewrite(&mut self, token: Token, job: Waiting) -> bool {
         self.held(token).map(|lease| lease.job = job).is_some()
     }
 
@@ -130,7 +130,7 @@ impl Leases {
     }
 
     /// The jobs that are leased now.
-    pub fn jobs(&self) -> impl Iterator<Item = &Arc<Waiting>> {
+    pub fn jobs(&self) -> impl Iterator<Item = &Waiting> {
         self.slots.iter().filter_map(|slot| slot.lease.as_ref()).map(|lease| &lease.job)
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::lease::Token;
@@ -10,9 +11,8 @@ use super::place::{Place, QueueNumber};
 use super::ready::Withdrawn;
 use super::ready_queue::ReadyQueue;
 use super::store::Shared;
-use super::waiting::{Parts, Waiting};
-use crate::job::{FAILURE_HEADER, JOB_HEADER, Message};
-use crate::ports::{Acted, Action, Ending, QueueError, Settled, Submitted};
+use super::waiting::{Parts, Stored, Waiting};
+use crate::ports::{Acted, Action, Ending, NewJob, QueueError, Settled, Submitted};
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, QueueError>>;
 
@@ -32,7 +32,7 @@ pub(super) enum Operation {
     /// Writes a life over a held job.
     Mark {
         token: Token,
-        job: Arc<Waiting>,
+        job: Waiting,
         life: Bytes,
         reply: Reply<()>,
     },
@@ -58,13 +58,11 @@ pub(super) enum Operation {
 
 /// A message on its way into a queue.
 pub(super) struct Arrival {
-    pub id: Arc<str>,
-    pub message: Message,
-    pub parts: Parts,
+    pub job: Arc<Stored>,
+    /// Of its message, where that has headers.
+    pub parts: Option<Box<Parts>>,
     /// Milliseconds since 1970.
     pub due: Option<i64>,
-    pub priority: u8,
-    pub digest: u128,
     /// Where the writer put it; [`Place::NONE`] when the id was known.
     pub place: Place,
 }
@@ -72,7 +70,7 @@ pub(super) struct Arrival {
 /// The end of a lease by its holder.
 pub(super) struct Settle {
     pub token: Token,
-    pub job: Arc<Waiting>,
+    pub job: Waiting,
     pub how: Settlement,
     /// Where the writer moved the job to.
     pub moved: Place,
@@ -112,16 +110,15 @@ pub(super) struct Act {
 }
 
 impl Arrival {
-    pub fn new(queue: &ReadyQueue, id: Arc<str>, mut message: Message, due: Option<i64>, priority: u8) -> Self {
+    pub fn new(queue: &ReadyQueue, job: NewJob) -> Self {
+        let NewJob { id, mut message, due, priority } = job;
         let parts = Parts::of(&message);
-        if parts.life.is_some() || parts.failure.is_some() {
+        if let Some(parts) = &parts {
             // the order in which a message read back from the file has its headers
-            message.headers.retain(|header| &*header.name != JOB_HEADER && &*header.name != FAILURE_HEADER);
-            let ours = Parts { headers: None, ..parts.clone() };
-            message.headers.extend(ours.into_headers());
+            message.headers = Parts::clone(parts).into_headers();
         }
-        let digest = queue.digest(&id);
-        Arrival { id, message, parts, due, priority: priority.min(9), digest, place: Place::NONE }
+        let job = Stored { digest: queue.digest(&id), id, priority: priority.min(9), message };
+        Arrival { job: Arc::new(job), parts, due: due.map(Timestamp::as_millisecond), place: Place::NONE }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use super::lease::Token;
 use super::operation::Operation;
 use super::ready_queue::ReadyQueue;
 use super::receipt::EmbeddedReceipt;
@@ -112,7 +113,7 @@ impl Source for EmbeddedSource {
 }
 
 impl EmbeddedSource {
-    fn take(&self, room: Room) -> Result<Vec<Arc<Waiting>>, QueueError> {
+    fn take(&self, room: Room) -> Result<Vec<Waiting>, QueueError> {
         let shared = &self.store.shared;
         if shared.inbox.is_closed() {
             return Err(shared.closed());
@@ -132,9 +133,9 @@ impl EmbeddedSource {
         Ok(jobs)
     }
 
-    fn lease(&self, jobs: Vec<Arc<Waiting>>, room: Room) -> Vec<Delivery> {
+    fn lease(&self, jobs: Vec<Waiting>, room: Room) -> Vec<Delivery> {
         let tokens = self.store.shared.lease(&self.queue, &jobs, room.lease);
-        let deliver = |(job, token): (Arc<Waiting>, _)| Delivery {
+        let deliver = |(job, token): (Waiting, Token)| Delivery {
             message: job.message.clone(),
             origin: Origin { queue: self.queue.name.clone(), id: Some(job.id.clone()), ..Origin::default() },
             published: Timestamp::from_millisecond(job.submitted).ok(),

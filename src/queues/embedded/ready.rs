@@ -1,7 +1,6 @@
 //! The next jobs of one queue in memory: a bounded window on what is ready in the file.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 
 use super::place::{Lane, Place};
 use super::waiting::Waiting;
@@ -27,7 +26,7 @@ pub(super) struct Ready {
 
 enum Withheld {
     /// The commit is under way; what a refill has read meanwhile.
-    Undecided(Option<Arc<Waiting>>),
+    Undecided(Option<Waiting>),
     /// Gone from the file, but maybe not from the snapshot that a refill reads.
     Gone,
 }
@@ -35,7 +34,7 @@ enum Withheld {
 /// Jobs up to `loaded` are in the window, leased or gone; those after it, up to `tail`, are only in the file.
 #[derive(Default)]
 struct ReadyLane {
-    window: VecDeque<Arc<Waiting>>,
+    window: VecDeque<Waiting>,
     bytes: usize,
     loaded: Place,
     tail: Place,
@@ -68,7 +67,7 @@ pub(super) struct Refilled {
 #[derive(Debug)]
 pub(super) enum Withdrawn {
     /// It stood in the window and is held back now.
-    Taken(Arc<Waiting>),
+    Taken(Waiting),
     /// It is not in memory; a refill will pass it over.
     Unread,
     /// It is leased.
@@ -99,7 +98,7 @@ impl Ready {
         if whole && lane.has_room(size) {
             lane.loaded = place;
             lane.bytes += size;
-            lane.window.push_back(Arc::new(job));
+            lane.window.push_back(job);
         }
     }
 
@@ -110,7 +109,7 @@ impl Ready {
     }
 
     /// Puts a job back where it stood.
-    pub fn give_back(&mut self, job: Arc<Waiting>) {
+    pub fn give_back(&mut self, job: Waiting) {
         let lane = &mut self.lanes[usize::from(job.place.lane().0)];
         let at = lane.window.partition_point(|other| other.place < job.place);
         lane.bytes += job.message.size();
@@ -118,7 +117,7 @@ impl Ready {
     }
 
     /// Takes the next jobs into `taken`, by priority and then in order, as many as there is room for.
-    pub fn take(&mut self, room: &Room, taken: &mut Vec<Arc<Waiting>>) {
+    pub fn take(&mut self, room: &Room, taken: &mut Vec<Waiting>) {
         if self.paused {
             return;
         }
@@ -163,7 +162,6 @@ impl Ready {
         lane.loaded = if read.complete { last.max(refill.tail) } else { last };
         lane.tail = lane.tail.max(lane.loaded);
         for job in read.jobs {
-            let job = Arc::new(job);
             match self.withdrawn.get_mut(&job.place) {
                 Some(Withheld::Undecided(found)) => *found = Some(job),
                 Some(Withheld::Gone) => {}

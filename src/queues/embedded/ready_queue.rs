@@ -58,7 +58,7 @@ impl ReadyQueue {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn give_back(&self, job: Arc<Waiting>) {
+    pub fn give_back(&self, job: Waiting) {
         self.ready().give_back(job);
         self.arrived.notify_one();
     }

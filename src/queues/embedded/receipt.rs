@@ -17,14 +17,14 @@ use crate::ports::{Ending, QueueError, Receipt, Settled, Transfer, Unsettled};
 
 pub(super) struct EmbeddedReceipt {
     shared: Arc<Shared>,
-    job: Arc<Waiting>,
+    job: Waiting,
     token: Token,
     dead: Arc<ReadyQueue>,
     settled: bool,
 }
 
 impl EmbeddedReceipt {
-    pub fn new(shared: &Arc<Shared>, job: Arc<Waiting>, token: Token, dead: &Arc<ReadyQueue>) -> Self {
+    pub fn new(shared: &Arc<Shared>, job: Waiting, token: Token, dead: &Arc<ReadyQueue>) -> Self {
         EmbeddedReceipt { shared: shared.clone(), job, token, dead: dead.clone(), settled: false }
     }
 

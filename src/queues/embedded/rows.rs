@@ -1,12 +1,14 @@
 //! Jobs as rows, on their way back into memory.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use rusqlite::{Connection, Row, params};
 
 use super::place::{Lane, Place};
 use super::ready::{REFILL_BYTES, REFILL_JOBS, Refill, Refilled};
 use super::ready_queue::{ReadyQueue, Registry};
-use super::waiting::{Parts, Waiting};
+use super::waiting::{Parts, Stored, Waiting};
 use crate::job::Message;
 
 /// The columns that [`waiting`] reads, in its order.
@@ -23,16 +25,9 @@ pub(super) fn waiting(row: &Row<'_>, registry: &Registry) -> rusqlite::Result<Wa
     let message = Message { body: bytes(row, 10)?.unwrap_or_default(), key: bytes(row, 6)?, headers: parts.into_headers() };
     let home = row.get(1)?;
     let id = row.get_ref(2)?.as_str()?;
-    Ok(Waiting {
-        place: Place(row.get(0)?),
-        home,
-        digest: registry.numbered(home).map_or(0, |home| home.digest(id)),
-        id: id.into(),
-        submitted: row.get(3)?,
-        priority: row.get(4)?,
-        unsettled: row.get(5)?,
-        message,
-    })
+    let digest = registry.numbered(home).map_or(0, |home| home.digest(id));
+    let job = Arc::new(Stored { id: id.into(), digest, priority: row.get(4)?, message });
+    Ok(Waiting { place: Place(row.get(0)?), home, submitted: row.get(3)?, unsettled: row.get(5)?, job })
 }
 
 /// Reads a part of a ready lane.

@@ -23,7 +23,7 @@ use super::waiting::Waiting;
 use super::watch::Watchers;
 use super::{rows, writer};
 use crate::job::{DEFAULT_PRIORITY, LONGEST_ID, Message};
-use crate::ports::{Outgoing, Queue, QueueError};
+use crate::ports::{NewJob, Outgoing, Queue, QueueError};
 
 /// The largest message, in bytes: SQLite's limit of a row, with room for the rest of it.
 pub(super) const MAX_MESSAGE: usize = 900_000_000;
@@ -164,9 +164,9 @@ impl Shared {
     pub async fn put(&self, queue: &Arc<ReadyQueue>, outgoing: Outgoing) -> Result<(), QueueError> {
         let id = outgoing.id.unwrap_or_else(new_id);
         check(&id, &outgoing.message)?;
-        let due = outgoing.due.map(Timestamp::as_millisecond);
         let priority = outgoing.priority.unwrap_or(DEFAULT_PRIORITY);
-        let arrival = Arrival::new(queue, id, outgoing.message, due, priority);
+        let job = NewJob { id, message: outgoing.message, due: outgoing.due, priority };
+        let arrival = Arrival::new(queue, job);
         self.ask(|reply| Operation::Put { queue: queue.clone(), arrival, reply }).await
     }
 
@@ -174,7 +174,7 @@ impl Shared {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn lease(&self, queue: &Arc<ReadyQueue>, jobs: &[Arc<Waiting>], lease: Duration) -> Vec<Token> {
+    pub fn lease(&self, queue: &Arc<ReadyQueue>, jobs: &[Waiting], lease: Duration) -> Vec<Token> {
         self.leases().grant(queue, jobs, lease::until(lease))
     }
 
@@ -190,8 +190,8 @@ impl Shared {
     pub fn expire(&self, now: Instant) {
         let expired = self.leases().expire(now);
         for lease in expired {
-            let job = Waiting { unsettled: lease.job.unsettled + 1, ..lease.job.copy() };
-            lease.queue.give_back(Arc::new(job));
+            let unsettled = lease.job.unsettled + 1;
+            lease.queue.give_back(Waiting { unsettled, ..lease.job });
         }
     }
 

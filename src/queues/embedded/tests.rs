@@ -109,10 +109,11 @@ impl Bench {
         assert_eq!(connection.execute(sql, []).unwrap(), 1, "{sql}");
     }
 
-    /// Moves the store's wall clock.
-    pub fn advance(&self, by: Duration) {
+    /// Moves the store's wall clock, and has the writer look at it.
+    pub async fn advance(&self, by: Duration) {
         let by = i64::try_from(by.as_millis()).unwrap();
         self.options.clock.offset.fetch_add(by, Ordering::SeqCst);
+        self.pragma("").await;
     }
 }
 

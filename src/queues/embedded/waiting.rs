@@ -7,34 +7,45 @@ use bytes::Bytes;
 use super::place::{Place, QueueNumber};
 use crate::job::{FAILURE_HEADER, Header, JOB_HEADER, Life, Message};
 
-/// A job that is ready or leased.
-#[derive(Debug)]
+/// A job that is ready or leased: what changes with its place, and the rest, which is shared.
+#[derive(Clone, Debug)]
 pub(super) struct Waiting {
     pub place: Place,
     /// The queue it was submitted to.
     pub home: QueueNumber,
-    /// Its part of the home's ledger.
-    pub digest: u128,
-    pub id: Arc<str>,
     /// Milliseconds since 1970.
     pub submitted: i64,
-    pub priority: u8,
     /// Leases that ended neither settled nor given back.
     pub unsettled: u32,
+    pub job: Arc<Stored>,
+}
+
+/// What stays the same wherever a job stands.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub id: Arc<str>,
+    /// Its part of the sums in its home's ledger.
+    pub digest: u128,
+    pub priority: u8,
     /// As it is delivered: with the headers of its life and, in dead letters, of its failure.
     pub message: Message,
 }
 
-impl Waiting {
-    pub fn copy(&self) -> Self {
-        Waiting { id: self.id.clone(), message: self.message.clone(), ..*self }
-    }
+impl std::ops::Deref for Waiting {
+    type Target = Stored;
 
+    fn deref(&self) -> &Stored {
+        &self.job
+    }
+}
+
+impl Waiting {
     /// The same job with a rewritten life.
     pub fn with_life(&self, place: Place, life: &Bytes) -> Self {
-        let mut copy = Waiting { place, ..self.copy() };
-        copy.message.set_header(JOB_HEADER, life.clone());
-        copy
+        let mut message = self.message.clone();
+        message.set_header(JOB_HEADER, life.clone());
+        let job = Arc::new(Stored { id: self.id.clone(), message, ..*self.job });
+        Waiting { place, job, ..*self }
     }
 }
 
@@ -48,15 +59,15 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    pub fn of(message: &Message) -> Self {
-        if message.headers.is_empty() {
-            return Parts::default();
-        }
-        Parts {
-            headers: encode_headers(&message.headers),
-            life: message.header(JOB_HEADER).cloned(),
-            failure: message.header(FAILURE_HEADER).cloned(),
-        }
+    /// None of a message without headers.
+    pub fn of(message: &Message) -> Option<Box<Self>> {
+        (!message.headers.is_empty()).then(|| {
+            Box::new(Parts {
+                headers: encode_headers(&message.headers),
+                life: message.header(JOB_HEADER).cloned(),
+                failure: message.header(FAILURE_HEADER).cloned(),
+            })
+        })
     }
 
     /// Whether the job waits without spending attempts.
@@ -118,12 +129,15 @@ mod tests {
         message.headers.push(Header::new(JOB_HEADER, "{}"));
         message.headers.push(Header::new("x", vec![0xff, 0]));
         message.headers.push(Header::new("x", ""));
-        let headers = Parts::of(&message).into_headers();
+        let headers = Parts::of(&message).unwrap().into_headers();
         assert_eq!(headers, [Header::new("x", vec![0xff, 0]), Header::new("x", ""), Header::new(JOB_HEADER, "{}")]);
     }
 
     #[test]
     fn a_message_without_headers_has_no_header_column() {
-        assert!(Parts::of(&Message::of("body")).headers.is_none());
+        assert!(Parts::of(&Message::of("body")).is_none());
+        let mut message = Message::of("body");
+        message.headers.push(Header::new(JOB_HEADER, "{}"));
+        assert!(Parts::of(&message).unwrap().headers.is_none());
     }
 }

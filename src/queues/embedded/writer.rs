@@ -1,6 +1,7 @@
 //! The one thread that writes: it takes all operations that wait, commits them together, and answers them.
 
 pub(super) mod act;
+mod answer;
 mod due;
 mod forget;
 mod put;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use super::inbox::Patience;
 use super::ledger::{Ledger, Line};
 use super::operation::Operation;
 use super::place::{Lane, Place, QueueNumber};
@@ -26,6 +28,10 @@ use statements::Statements;
 
 /// The wall clock is looked at this often, so that a clock that jumps makes no job late for longer.
 const TICK: Duration = Duration::from_secs(1);
+
+/// Whoever was answered is likely to come back soon with the next operation; a commit waits for them, at most this part
+/// of the time that the last one took.
+const GATHER: u32 = 4;
 
 struct Writer<'c> {
     connection: &'c Connection,
@@ -40,6 +46,9 @@ struct Writer<'c> {
     /// When the first delayed job is due.
     next_due: Option<i64>,
     next_tick: Instant,
+    /// How many operations the last commit answered, and how long it took.
+    answered: usize,
+    commit_time: Duration,
     /// Of the transaction at hand: queues that were given a number, jobs that became due, and the ends so far.
     named: Vec<(Arc<ReadyQueue>, QueueNumber)>,
     became_due: Vec<Place>,
@@ -51,15 +60,19 @@ impl Writer<'_> {
     fn run(mut self) {
         let mut taken = Vec::new();
         loop {
-            let open = self.shared.inbox.take(&mut taken, self.idle_time());
+            let patience = Patience { idle: self.idle_time(), hoped: self.answered, gather: self.commit_time / GATHER };
+            let open = self.shared.inbox.take(&mut taken, patience);
             if self.shared.killed.load(Ordering::SeqCst) {
                 return;
             }
             #[cfg(test)]
             self.set_pragmas(&taken);
             self.now = self.shared.options.clock.now();
+            self.answered = taken.len();
             if !taken.is_empty() || self.is_due() {
+                let start = Instant::now();
                 self.work(&mut taken);
+                self.commit_time = start.elapsed();
             }
             self.tick();
             if !open {
@@ -87,7 +100,7 @@ impl Writer<'_> {
 
     /// Commits what was taken, and what became due. Where one commit for all fails, smaller ones are tried.
     fn work(&mut self, taken: &mut Vec<Operation>) {
-        let Err(error) = self.transact(taken, true) else { return self.answer(taken.drain(..)) };
+        let Err(error) = self.transact(taken, true) else { return self.answer(taken) };
         // a job that cannot become due now is tried again with the next tick
         self.next_due = self.next_due.map(|due| due.max(self.now + 1000));
         let parts = split(taken.drain(..), &error);
@@ -96,7 +109,7 @@ impl Writer<'_> {
         }
         for mut part in parts {
             match self.transact(&mut part, false) {
-                Ok(()) => self.answer(part.drain(..)),
+                Ok(()) => self.answer(&mut part),
                 Err(error) => self.refuse(part, &error),
             }
         }
@@ -174,7 +187,7 @@ impl Writer<'_> {
             }
             Operation::Pause { queue, paused, .. } => {
                 let number = self.number(queue)?;
-                self.statements.pause.execute((*paused, number)).map(|_| ())
+                self.statements.pause.execute((*paused, number)).map(drop)
             }
             Operation::Act(act) => self.act(act),
             #[cfg(test)]

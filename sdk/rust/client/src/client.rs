@@ -252,3 +252,21 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_https_address_needs_the_feature_that_speaks_it() {
+        let made = Client::new("https://localhost:7780");
+        assert_eq!(made.is_ok(), cfg!(feature = "tls"));
+    }
+
+    #[tokio::test]
+    async fn a_path_in_front_of_the_api_is_kept_and_an_id_stays_one_part() {
+        let client = Client::new("http://localhost:7780/windlass/").unwrap();
+        let request = client.queue("a b").request(Method::GET, &["jobs", "x/y"]).build().unwrap();
+        assert_eq!(request.url().as_str(), "http://localhost:7780/windlass/jobs/x%2Fy?queue=a+b");
+    }
+}

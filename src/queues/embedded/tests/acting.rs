@@ -50,7 +50,7 @@ async fn a_delayed_job_is_discarded_for_good() {
     assert_eq!(act(&bench, "a", &cancel(true)).await, Acted::Done);
     let entry = bench.store.find(Some("orders"), "a").await.unwrap().unwrap();
     assert_eq!(entry.state, State::Discarded);
-    bench.advance(Duration::from_secs(7200));
+    bench.advance(Duration::from_secs(7200)).await;
     let mut source = bench.source("orders").await;
     assert!(is_empty(&bench, "orders", &mut source).await);
     bench.balances().await;

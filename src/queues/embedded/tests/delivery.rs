@@ -92,7 +92,7 @@ async fn a_delayed_job_comes_when_its_time_has_come() {
     let due = after(Timestamp::now(), Duration::from_secs(3600));
     bench.submit_job("orders", NewJob { due: Some(due), ..job("later") }).await;
     assert!(is_empty(&bench, "orders", &mut source).await);
-    bench.advance(Duration::from_secs(3601));
+    bench.advance(Duration::from_secs(3601)).await;
     assert_eq!(finish(&mut source).await, "later");
 }
 
@@ -105,7 +105,7 @@ async fn a_delay_survives_a_restart_and_a_past_due_time_is_now() {
     bench.reopen().await;
     let mut source = bench.source("orders").await;
     assert_eq!(finish(&mut source).await, "now");
-    bench.advance(Duration::from_secs(61));
+    bench.advance(Duration::from_secs(61)).await;
     assert_eq!(finish(&mut source).await, "later");
 }
 
@@ -119,6 +119,28 @@ async fn a_clock_that_went_back_delays_a_job_but_does_not_lose_it() {
     assert!(is_empty(&bench, "orders", &mut source).await);
     bench.options.clock.offset.store(0, Ordering::SeqCst);
     assert_eq!(finish(&mut source).await, "later");
+}
+
+#[tokio::test]
+async fn a_clock_that_goes_back_by_a_day_before_a_restart_forgets_neither_jobs_nor_ends() {
+    let mut bench = Bench::new();
+    bench.submit("orders", "ended").await;
+    assert_eq!(finish(&mut bench.source("orders").await).await, "ended");
+    bench.submit("orders", "waits").await;
+    let due = after(Timestamp::now(), Duration::from_secs(60));
+    bench.submit_job("orders", NewJob { due: Some(due), ..job("later") }).await;
+    bench.options.clock.offset.store(-86_400_000, Ordering::SeqCst);
+    bench.reopen().await;
+    let mut source = bench.source("orders").await;
+    assert_eq!(finish(&mut source).await, "waits");
+    assert!(bench.submit("orders", "ended").await.existing);
+    assert!(is_empty(&bench, "orders", &mut source).await);
+    bench.options.clock.offset.store(120_000, Ordering::SeqCst);
+    bench.submit("orders", "next").await;
+    let mut last = [finish(&mut source).await, finish(&mut source).await];
+    last.sort();
+    assert_eq!(last, ["later", "next"]);
+    bench.balances().await;
 }
 
 #[tokio::test]

@@ -45,12 +45,12 @@ async fn old_results_and_ids_go_with_time() {
     });
     let mut source = bench.source("orders").await;
     complete(&bench, &mut source, 0..2).await;
-    bench.advance(Duration::from_secs(61));
+    bench.advance(Duration::from_secs(61)).await;
     while event_is_kept(&bench, "0001").await {
         tokio::task::yield_now().await;
     }
     assert!(bench.submit("orders", "0000").await.existing);
-    bench.advance(Duration::from_secs(3600));
+    bench.advance(Duration::from_secs(3600)).await;
     while bench.store.find(Some("orders"), "0000").await.unwrap().is_some() {
         tokio::task::yield_now().await;
     }

@@ -125,7 +125,7 @@ async fn retry(bench: &Bench, model: &mut Model, parked: bool) {
 }
 
 async fn pass_time(bench: &Bench, source: &mut Box<dyn Source>, model: &mut Model) {
-    bench.advance(Duration::from_secs(61));
+    bench.advance(Duration::from_secs(61)).await;
     for state in model.jobs.values_mut().filter(|state| matches!(state, State::Delayed | State::Parked)) {
         *state = State::Waiting;
     }

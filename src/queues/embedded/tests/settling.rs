@@ -86,7 +86,7 @@ async fn a_retry_comes_at_its_time_with_its_new_life() {
     assert!(is_empty(&bench, "orders", &mut source).await);
     bench.reopen().await;
     let mut source = bench.source("orders").await;
-    bench.advance(Duration::from_secs(601));
+    bench.advance(Duration::from_secs(601)).await;
     let again = take(&mut source).await;
     assert_eq!((id_of(&again), life_of(&again.message).unwrap().attempt), ("a", 1));
 }
@@ -114,7 +114,7 @@ async fn a_parked_job_comes_back_too() {
     let park = Some(Parked { reason: Class::Unavailable, since: Timestamp::now(), count: 1 });
     let parked = Transfer::Later { at, life: Life { park, ..Life::default() } };
     take(&mut source).await.receipt.transfer(parked).await.ok().unwrap();
-    bench.advance(Duration::from_secs(61));
+    bench.advance(Duration::from_secs(61)).await;
     assert!(life_of(&take(&mut source).await.message).unwrap().park.is_some());
 }
 

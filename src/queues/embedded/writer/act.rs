@@ -173,7 +173,7 @@ impl Writer<'_> {
         let job = &found.job;
         let to = self.next_place(job.place.queue(), Lane::of_priority(job.priority));
         let mut life = found.life();
-        (life.due, life.park) = (None, None);
+        (life.due, life.park) = (Some(self.wall_time()), None); // an operator's word is younger than its producer's
         self.relocate(job, to, None, (&life.to_json().into(), None))?;
         Ok(to)
     }
@@ -233,20 +233,5 @@ impl Writer<'_> {
         self.ledger.add(job.home, Line::Moved, 1, job.digest);
         self.ledger.add(number, Line::Submitted, 1, queue.digest(&job.id));
         Ok(true)
-    }
-
-    /// After the commit: what was taken away is gone for good, what was moved may be taken.
-    pub(super) fn acted(&mut self, act: Act) {
-        if let Some((queue, place, _)) = &act.withdrawn {
-            queue.ready().confirm(*place);
-        }
-        if act.acted == Acted::Done {
-            if let Some(queue) = self.shared.registry.numbered(act.moved.queue()) {
-                queue.ready().arrive_unread(act.moved);
-                queue.arrived.notify_one();
-            }
-            self.shared.watchers.ended(act.home, &act.id);
-        }
-        drop(act.reply.send(Ok(act.acted)));
     }
 }

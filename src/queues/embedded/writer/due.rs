@@ -50,11 +50,8 @@ impl Writer<'_> {
         if self.became_due.is_empty() && !self.is_due() {
             return;
         }
-        for place in self.became_due.drain(..) {
-            if let Some(queue) = self.shared.registry.numbered(place.queue()) {
-                queue.ready().arrive_unread(place);
-                queue.arrived.notify_one();
-            }
+        for place in std::mem::take(&mut self.became_due) {
+            self.show_unread(place);
         }
         match self.connection.query_row("SELECT min(at) FROM due", [], |row| row.get(0)) {
             Ok(next) => self.next_due = next,

@@ -1,18 +1,15 @@
 //! Jobs on their way out: ended, scheduled again, or dead.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use rusqlite::params;
 
 use super::super::endings::{self, FULL_BLOCK};
-use super::super::lease::Token;
 use super::super::ledger::{FILE, Line};
-use super::super::operation::{Reply, Settle, Settlement};
+use super::super::operation::{Settle, Settlement};
 use super::super::place::{EndKind, Lane, Place, Standing};
 use super::super::waiting::Waiting;
 use super::Writer;
-use crate::ports::{Ending, QueueError, Settled};
+use crate::ports::{Ending, Settled};
 
 /// The endings of the transaction at hand, on their way into one row.
 #[derive(Default)]
@@ -105,36 +102,5 @@ impl Writer<'_> {
         self.ledger.count(job.place.queue(), Line::of_lane(job.place.lane()), -1);
         self.ledger.count(to.queue(), Line::of_lane(to.lane()), 1);
         Ok(true)
-    }
-
-    /// After the commit: the lease is over, the moved job may be taken, whoever waits for the end is told.
-    pub(super) fn settled(&mut self, settle: Settle) {
-        let lease = self.shared.leases().end(settle.token);
-        let Settle { job, how, moved, outcome, reply, .. } = settle;
-        if outcome == Settled::Done {
-            match how {
-                Settlement::End(_) => self.shared.watchers.ended(job.home, &job.id),
-                Settlement::Later { life, .. } if moved.lane().is_ready() => {
-                    if let Some(lease) = lease {
-                        lease.queue.ready().arrive(job.with_life(moved, &life));
-                        lease.queue.arrived.notify_one();
-                    }
-                }
-                Settlement::Later { at, .. } => self.next_due = Some(self.next_due.map_or(at, |next| next.min(at))),
-                Settlement::Dead { dead, .. } => {
-                    dead.ready().arrive_unread(moved);
-                    dead.arrived.notify_one();
-                    self.shared.watchers.ended(job.home, &job.id);
-                }
-            }
-        }
-        drop(reply.send(Ok(outcome)));
-    }
-
-    /// After the commit of a start mark: what is given back or expires now carries it.
-    pub(super) fn marked(&mut self, token: Token, job: &Waiting, life: &Bytes, reply: Reply<()>) {
-        let job = Arc::new(job.with_life(job.place, life));
-        let held = self.shared.leases().rewrite(token, job);
-        drop(reply.send(if held { Ok(()) } else { Err(QueueError::LeaseLost) }));
     }
 }

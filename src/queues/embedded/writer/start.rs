@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -91,6 +91,8 @@ fn prepare(connection: &Connection, shared: Arc<Shared>) -> rusqlite::Result<Wri
         now: shared.options.clock.now(),
         next_due: connection.query_row("SELECT min(at) FROM due", [], |row| row.get(0))?,
         next_tick: Instant::now(),
+        answered: 0,
+        commit_time: Duration::ZERO,
         named: Vec::new(),
         became_due: Vec::new(),
         endings: settle::Endings::default(),

@@ -38,7 +38,8 @@ impl<'c> Statements<'c> {
             )?,
             pause: prepare("UPDATE queues SET paused = ? WHERE number = ?")?,
             insert_id: prepare("INSERT INTO ids(id, queue, standing, at) VALUES(?, ?, ?, ?) ON CONFLICT DO NOTHING")?,
-            stand: prepare("UPDATE ids SET standing = ?, at = ? WHERE id = ? AND queue = ?")?,
+            // one search of the tree where UPDATE makes two
+            stand: prepare("INSERT OR REPLACE INTO ids(standing, at, id, queue) VALUES(?, ?, ?, ?)")?,
             insert_job: prepare(
                 "INSERT INTO jobs(place, home, id, submitted, priority, unsettled, due, key, headers, life, failure, body)
                  VALUES(?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?)",

@@ -1,0 +1,132 @@
+//! The store through the ports that the engine uses: a sink, a source, receipts; the result row is kept.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use windlass::job::{DEFAULT_PRIORITY, Message};
+use windlass::ports::{Admin as _, Delivery, End, Ending, NewJob, Outgoing, Queue, Room, Sink, Source};
+use windlass::queues::embedded::{EmbeddedConfig, Store, StoreOptions};
+
+use crate::measure::{Counter, Load, Rate, runtime};
+
+/// Deliveries on their way to the tasks that ack them.
+struct Hands {
+    deliveries: Mutex<VecDeque<Delivery>>,
+    count: Semaphore,
+    /// What may still be leased.
+    slots: Semaphore,
+}
+
+pub fn run(load: &Load) -> Rate {
+    let scratch = load.scratch();
+    let store = open(&scratch);
+    runtime().block_on(async {
+        let rate = work(load, &store).await;
+        store.close().await;
+        rate
+    })
+}
+
+fn open(scratch: &tempfile::TempDir) -> Arc<Store> {
+    let config = EmbeddedConfig { path: scratch.path().join("windlass.db"), ..EmbeddedConfig::default() };
+    Store::open(StoreOptions::from(&config)).expect("a new file")
+}
+
+async fn work(load: &Load, store: &Arc<Store>) -> Rate {
+    let queue: Arc<dyn Queue> = store.queue("bench", "bench");
+    let counter = Arc::new(Counter::default());
+    let slots = Semaphore::new(load.tasks);
+    let hands = Arc::new(Hands { deliveries: Mutex::default(), count: Semaphore::new(0), slots });
+    let source = queue.source().await.expect("the first source");
+    let mut tasks = vec![tokio::spawn(lease(source, hands.clone()))];
+    for _ in 0..load.tasks {
+        tasks.push(tokio::spawn(produce(queue.sink(), load.body, counter.clone())));
+        tasks.push(tokio::spawn(consume(hands.clone(), counter.clone())));
+    }
+    let rate = counter.measure(load.length).await;
+    tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    rate
+}
+
+async fn produce(sink: Arc<dyn Sink>, body: usize, counter: Arc<Counter>) {
+    while !counter.is_over() {
+        let message = Message::of(vec![b'x'; body]);
+        if sink.send(Outgoing { message, ..Outgoing::default() }).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn lease(mut source: Box<dyn Source>, hands: Arc<Hands>) {
+    while let Ok(first) = hands.slots.acquire().await {
+        first.forget();
+        let more = hands.slots.forget_permits(usize::MAX >> 4);
+        let room = Room { jobs: 1 + more, bytes: 64 << 20, lease: Duration::from_secs(30) };
+        let Ok(deliveries) = source.next(room).await else { return };
+        let count = deliveries.len();
+        hands.slots.add_permits(room.jobs - count);
+        hands.deliveries.lock().expect("nobody panics").extend(deliveries);
+        hands.count.add_permits(count);
+    }
+}
+
+async fn consume(hands: Arc<Hands>, counter: Arc<Counter>) {
+    let event = Bytes::from(format!(r#"{{"specversion":"1.0","data":"{}"}}"#, "r".repeat(400)));
+    while let Ok(permit) = hands.count.acquire().await {
+        permit.forget();
+        let next = hands.deliveries.lock().expect("nobody panics").pop_front();
+        let Some(delivery) = next else { continue };
+        let ending = Ending { end: End::Completed, event: Some(event.clone()), at: Timestamp::now() };
+        if delivery.receipt.ack(ending).await.is_err() {
+            return;
+        }
+        hands.slots.add_permits(1);
+        counter.finished();
+    }
+}
+
+/// The same load with an empty queue and behind a backlog; what memory and how long an open takes then.
+pub fn backlog(load: &Load, waiting: usize) {
+    let scratch = load.scratch();
+    let store = open(&scratch);
+    runtime().block_on(async {
+        let empty = work(load, &store).await;
+        println!("{:>10.0} jobs/s with nothing waiting", empty.jobs);
+        fill(&store, load.body, waiting).await;
+        let behind = work(load, &store).await;
+        println!("{:>10.0} jobs/s with {waiting} jobs waiting, {:.2} of it", behind.jobs, behind.jobs / empty.jobs);
+        store.close().await;
+    });
+    drop(store);
+    let start = Instant::now();
+    let store = open(&scratch);
+    runtime().block_on(async {
+        let mut source = store.queue("bench", "bench").source().await.expect("the first source");
+        let room = Room { jobs: 1, bytes: 1 << 20, lease: Duration::from_secs(30) };
+        let first = source.next(room).await.expect("a job");
+        println!("{:>10.1} ms from opening the file to the first job", start.elapsed().as_secs_f64() * 1e3);
+        drop(first);
+        let audit = store.audit().await.expect("a readable file");
+        println!("{:>10} jobs waiting, the books balance: {}", audit.queues[0].waiting, audit.ok);
+    });
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
+    println!("{peak}");
+}
+
+async fn fill(store: &Store, body: usize, waiting: usize) {
+    for start in (0..waiting).step_by(2000) {
+        let job = |number| NewJob {
+            id: format!("backlog-{number}").into(),
+            message: Message::of(vec![b'x'; body]),
+            due: None,
+            priority: DEFAULT_PRIORITY,
+        };
+        let jobs = (start..start + 2000).map(job).collect();
+        store.submit("bench", jobs).await.expect("room on the disk");
+    }
+}

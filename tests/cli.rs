@@ -1,0 +1,20 @@
+//! The program as its users run it: every help page, every answer, without a worker and with one.
+
+#[path = "cli/disk.rs"]
+mod disk;
+#[path = "cli/help.rs"]
+mod help;
+#[path = "cli/input.rs"]
+mod input;
+#[path = "cli/letters.rs"]
+mod letters;
+#[path = "cli/looking.rs"]
+mod looking;
+#[path = "cli/plugins.rs"]
+mod plugins;
+#[path = "cli/submitting.rs"]
+mod submitting;
+#[path = "cli/worker.rs"]
+mod worker;
+#[path = "cli/workshop.rs"]
+mod workshop;

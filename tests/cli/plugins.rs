@@ -1,0 +1,47 @@
+use crate::workshop::Workshop;
+
+const PLUGIN: &str = "\
+def double(data, ctx):
+    print('so it begins')
+    ctx.progress({'half': True})
+    return data * 2
+";
+
+fn with_plugin() -> Workshop {
+    let workshop = Workshop::new();
+    workshop.write("numbers.py", PLUGIN);
+    workshop.write("jobs.jsonl", "{\"id\": \"a\", \"type\": \"double\", \"data\": 21}\n\n");
+    workshop
+}
+
+#[test]
+fn a_plugin_is_driven_step_by_step() {
+    let workshop = with_plugin();
+    let said = workshop.run(&["plugin", "test", "numbers.py:double", "--jobs", "jobs.jsonl"]).done();
+    assert!(said.contains("a is done: 42") && said.contains("so it begins"), "{said}");
+    let document = &workshop.run(&["plugin", "test", "numbers.py:double", "--jobs", "jobs.jsonl", "--json"]).documents()[0];
+    assert_eq!((&document["ok"], &document["steps"][0]["step"]), (&true.into(), &"hello".into()));
+}
+
+#[test]
+fn the_executor_of_a_config_is_driven_from_its_folder() {
+    let workshop = with_plugin();
+    std::fs::create_dir(workshop.path().join("elsewhere")).unwrap();
+    workshop.write("windlass.yaml", "executors:\n  numbers: { python: { entry: \"numbers.py:double\" } }\n");
+    let test = ["plugin", "test", "--executor", "numbers", "--jobs", "../jobs.jsonl", "--config", "../windlass.yaml"];
+    let output = workshop.command(&test).current_dir(workshop.path().join("elsewhere")).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let err = workshop.run(&["plugin", "test", "--executor", "letters"]).failed(3);
+    assert!(err.contains("numbers"), "{err}");
+}
+
+#[test]
+fn what_is_wrong_with_a_plugin_or_its_samples_is_said() {
+    let workshop = with_plugin();
+    let ran = workshop.run(&["plugin", "test", "numbers.py:triple"]);
+    assert!(ran.out.contains("triple") && ran.out.contains("double"), "{ran:?}");
+    ran.failed(1);
+    let err = workshop.feed(&["plugin", "test", "numbers.py:double", "--jobs", "-"], "{\"id\": \"a\"}\n").failed(2);
+    assert!(err.contains("line 1: type:"), "{err}");
+    workshop.run(&["plugin", "test", "numbers.py:double", "--jobs", "none.jsonl"]).failed(3);
+}

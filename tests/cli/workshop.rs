@@ -1,0 +1,128 @@
+//! A folder of its own for each test, in which the real program runs.
+#![expect(clippy::unwrap_used, reason = "a test's tools: what fails here fails the test")]
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Where commands run; a worker that was started in it ends with it.
+pub struct Workshop {
+    folder: TempDir,
+    worker: Option<Child>,
+}
+
+/// What a command answered.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Workshop {
+    pub fn new() -> Self {
+        Workshop { folder: tempfile::tempdir().unwrap(), worker: None }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path().join(name), text).unwrap();
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        self.feed(arguments, "")
+    }
+
+    /// Runs a command with this on its standard input.
+    pub fn feed(&self, arguments: &[&str], input: &str) -> Ran {
+        let mut command = self.command(arguments);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // a command that does not read its input may be gone by now
+        drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
+        let output = child.wait_with_output().unwrap();
+        Ran {
+            code: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
+        command.args(arguments).current_dir(self.path()).env("USER", "ann");
+        for name in ["WINDLASS_CONFIG", "WINDLASS_LOG", "COLUMNS"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// Starts a worker and returns once it says that it is ready.
+    pub fn start_worker(&mut self) {
+        let mut worker = self.command(&["run"]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(worker.stderr.take().unwrap()).lines();
+        let mut said = String::new();
+        while !said.contains("is ready") {
+            let line = lines.next().unwrap_or_else(|| panic!("the worker ended: {said}")).unwrap();
+            said.push_str(&line);
+            said.push('\n');
+        }
+        std::thread::spawn(move || lines.for_each(drop)); // else it would block on a full pipe
+        self.worker = Some(worker);
+    }
+
+    /// Ends the worker in order.
+    pub fn stop_worker(&mut self) {
+        let Some(mut worker) = self.worker.take() else { return };
+        kill(Pid::from_raw(worker.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+        worker.wait().unwrap();
+    }
+}
+
+impl Drop for Workshop {
+    fn drop(&mut self) {
+        self.stop_worker();
+    }
+}
+
+impl Ran {
+    /// The answer of a command that did as asked.
+    #[track_caller]
+    pub fn done(self) -> String {
+        assert_eq!(self.code, 0, "{self:?}");
+        self.out
+    }
+
+    /// What a command said that ended with this code.
+    #[track_caller]
+    pub fn failed(self, code: i32) -> String {
+        assert_eq!(self.code, code, "{self:?}");
+        self.err
+    }
+
+    /// The documents of a `--json` answer, one per line.
+    #[track_caller]
+    pub fn documents(self) -> Vec<Value> {
+        self.done().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// The text with every number as `#`: ages and instants are not the same twice.
+pub fn timeless(text: &str) -> String {
+    let mut kept = String::new();
+    for character in text.chars() {
+        match character {
+            '0'..='9' if kept.ends_with('#') => {}
+            '0'..='9' => kept.push('#'),
+            other => kept.push(other),
+        }
+    }
+    kept
+}
