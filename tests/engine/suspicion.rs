@@ -178,3 +178,28 @@ async fn a_run_whose_lease_is_lost_is_ended_and_changes_nothing() {
     assert_eq!((world.bodies("results").len(), world.failures().len()), (0, 0));
     assert!(world.queue("jobs").messages()[0].header("windlass-job").is_none(), "a lost lease is no attempt");
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_a_suspect_keeps_its_lease_and_many_suspects_take_turns() {
+    let runs: Arc<Mutex<Vec<String>>> = Arc::default();
+    let log = runs.clone();
+    let run = executor(move |job, _| {
+        log.lock().unwrap().push(job.id.to_string());
+        async {
+            tokio::time::sleep(Duration::from_secs(100)).await; // three leases
+            done()
+        }
+        .boxed()
+    });
+    let mut world = World::new(vec![route("t", run, Policy::default())]);
+    doubt(&mut world);
+    for id in ["suspect-1", "innocent-1", "suspect-2", "innocent-2", "suspect-3"] {
+        world.send("jobs", &format!(r#"{{"id":"{id}","type":"t"}}"#)).await;
+    }
+    let engine = world.start();
+    world.holds("results", 5).await;
+    engine.stop(Duration::from_secs(5)).await;
+    let mut runs = runs.lock().unwrap().clone();
+    runs.sort();
+    assert_eq!(runs, ["innocent-1", "innocent-2", "suspect-1", "suspect-2", "suspect-3"], "each runs once");
+}
