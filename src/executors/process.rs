@@ -15,6 +15,7 @@ mod evidence;
 mod exit;
 mod parent;
 mod recipe;
+mod shown;
 mod spawn;
 mod stream;
 
@@ -29,6 +30,7 @@ use tokio::net::unix::pipe;
 pub use exit::Exit;
 pub use parent::sweep;
 pub use recipe::{Recipe, find_program};
+pub use shown::memory;
 pub use stream::Stream;
 
 use spawn::Plan;

@@ -45,3 +45,14 @@ fn what_is_wrong_with_a_plugin_or_its_samples_is_said() {
     assert!(err.contains("line 1: type:"), "{err}");
     workshop.run(&["plugin", "test", "numbers.py:double", "--jobs", "none.jsonl"]).failed(3);
 }
+
+#[test]
+fn a_worker_whose_starter_ignores_the_ends_of_children_still_learns_how_its_own_ended() {
+    let workshop = with_plugin();
+    let starter = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])";
+    let mut command = std::process::Command::new("python3");
+    command.args(["-c", starter, env!("CARGO_BIN_EXE_windlass"), "plugin", "test", "--executor", "copy", "--jobs", "jobs.jsonl"]);
+    workshop.write("windlass.yaml", "executors:\n  copy: { command: { run: [cat] } }\n");
+    let output = command.current_dir(workshop.path()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use rustix::process::{Pid, test_kill_process};
 use serde_json::{Value, json};
 use windlass::executors::command::CommandExecutor;
 use windlass::executors::python::PythonExecutor;
@@ -129,6 +130,6 @@ pub async fn logged(context: &Context, start: &str) -> String {
 
 /// A process is gone when it is reaped too: zombies count as alive.
 pub async fn gone(pid: &str) {
-    let folder = Path::new("/proc").join(pid.trim());
-    until(&format!("the end of process {pid}"), async || !folder.exists()).await;
+    let process = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+    until(&format!("the end of process {pid}"), async || test_kill_process(process).is_err()).await;
 }

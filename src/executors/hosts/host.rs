@@ -14,6 +14,7 @@ use super::flight::Flight;
 use super::request;
 use super::response::{Hello, Response};
 use crate::executors::places::stopped;
+use crate::executors::process;
 use crate::job::Job;
 use crate::outcome::Outcome;
 use crate::ports::{Context, Stopped};
@@ -337,9 +338,7 @@ impl Host {
     /// The memory it holds now, in bytes.
     #[must_use]
     pub fn memory(&self) -> Option<u64> {
-        let pages = std::fs::read_to_string(format!("/proc/{}/statm", self.id)).ok()?;
-        let resident: u64 = pages.split_whitespace().nth(1)?.parse().ok()?;
-        Some(resident * rustix::param::page_size() as u64)
+        process::memory(self.id)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

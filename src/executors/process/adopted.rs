@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
+use super::shown::{self, Shown};
 use super::{parent, spawn};
 
 /// Ending a process may hand us its children, which the next round ends.
@@ -34,59 +35,26 @@ pub fn sweep() -> bool {
 /// Our children that are no living run's. A process of another session than ours descends from a plugin, since each was
 /// given a session of its own and none can be entered from outside; what else the worker may have started is left alone.
 fn strangers() -> Vec<Pid> {
-    let children = children();
+    let children = shown::children();
     let living = parent::living().clone();
     let started: HashSet<Pid> = living.values().copied().collect();
-    let ours = rustix::process::getsid(None).ok();
     children
         .into_iter()
-        .filter(|child| !started.contains(child))
-        .filter(|child| rustix::process::getsid(Some(*child)).is_ok_and(|session| Some(session) != ours))
+        .filter(|child| !started.contains(&child.pid) && !is_of_our_session(child.pid))
         .filter(|child| run_of(*child).is_none_or(|token| !living.contains_key(&token)))
+        .map(|child| child.pid)
         .collect()
 }
 
-fn children() -> Vec<Pid> {
-    listed_children().unwrap_or_else(scanned_children)
-}
-
-/// From the kernel's own lists, one for each of our threads.
-fn listed_children() -> Option<Vec<Pid>> {
-    let mut children = Vec::new();
-    for thread in std::fs::read_dir("/proc/self/task").ok()? {
-        // a thread may end while we look; a kernel without these lists has none for the first either
-        match std::fs::read_to_string(thread.ok()?.path().join("children")) {
-            Ok(list) => children.extend(list.split_whitespace().filter_map(process_number)),
-            Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => {}
-            Err(_) => return None,
-        }
-    }
-    Some(children)
-}
-
-/// From a look at every process, for kernels without those lists.
-fn scanned_children() -> Vec<Pid> {
-    let ours = std::process::id().to_string();
-    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
-    processes
-        .filter_map(|process| {
-            let process = process.ok()?;
-            let pid = process_number(process.file_name().to_str()?)?;
-            let stat = std::fs::read_to_string(process.path().join("stat")).ok()?;
-            // "pid (name) state parent …", where a name may hold anything
-            let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?;
-            (parent == ours).then_some(pid)
-        })
-        .collect()
-}
-
-fn process_number(text: &str) -> Option<Pid> {
-    Pid::from_raw(text.parse().ok()?)
+/// Also said of a process that is gone. A session that was made outside of our PID namespace has no number in it (0).
+fn is_of_our_session(pid: Pid) -> bool {
+    let of = |pid: i32| nix::unistd::getsid(Some(nix::unistd::Pid::from_raw(pid)));
+    of(pid.as_raw_nonzero().get()).map_or(true, |session| of(0) == Ok(session))
 }
 
 /// The run a process says it belongs to.
-fn run_of(pid: Pid) -> Option<u64> {
-    let environment = std::fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).ok()?;
+fn run_of(process: Shown) -> Option<u64> {
+    let environment = process.environment()?;
     environment.split(|byte| *byte == 0).find_map(|entry| spawn::marked(std::str::from_utf8(entry).ok()?))
 }
 
@@ -103,12 +71,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_ways_of_looking_find_the_same_children() {
+    fn a_child_in_our_own_session_is_nobodys_leftover() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let pid = process_number(&child.id().to_string()).unwrap();
-        assert!(scanned_children().contains(&pid));
-        assert!(listed_children().is_none_or(|children| children.contains(&pid)));
-        assert!(!strangers().contains(&pid), "a child in our own session is nobody's leftover");
+        let pid = Pid::from_child(&child);
+        assert!(shown::children().iter().any(|shown| shown.pid == pid));
+        assert!(!strangers().contains(&pid));
         child.kill().unwrap();
         child.wait().unwrap();
     }

@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::sync::oneshot;
 
 use super::spawn::Plan;
-use super::{Child, adopted, evidence};
+use super::{Child, adopted, evidence, spawn};
 
 /// How soon the thread looks for what ended runs have left behind.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -28,6 +28,7 @@ static UNSWEPT: AtomicBool = AtomicBool::new(false);
 static LIVING: LazyLock<Mutex<HashMap<u64, Pid>>> = LazyLock::new(Mutex::default);
 static ORDERS: LazyLock<Result<Sender<Order>, String>> = LazyLock::new(|| {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(|error| error.to_string())?;
+    spawn::await_children().map_err(|error| error.to_string())?;
     let (orders, inbox) = channel();
     let thread = std::thread::Builder::new().name("windlass-parent".into());
     thread.spawn(move || live(&inbox)).map_err(|error| error.to_string())?;
@@ -86,7 +87,7 @@ fn live(inbox: &Receiver<Order>) {
     loop {
         match inbox.recv_timeout(SWEEP) {
             Ok(Order::Start { plan, token, reply }) => {
-                let _unwanted = reply.send(spawn(&plan, token));
+                let _unwanted = reply.send(start_one(&plan, token));
             }
             Ok(Order::Sweep { reply }) => {
                 adopted::sweep();
@@ -106,7 +107,7 @@ fn live(inbox: &Receiver<Order>) {
     }
 }
 
-fn spawn(plan: &Plan, token: u64) -> io::Result<Child> {
+fn start_one(plan: &Plan, token: u64) -> io::Result<Child> {
     let out_of_memory_kills = evidence::out_of_memory_kills();
     let pid = plan.spawn()?;
     living().insert(token, pid);

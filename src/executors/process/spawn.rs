@@ -17,7 +17,7 @@ use std::ptr;
 
 use nix::libc;
 use nix::sched::CloneFlags;
-use nix::sys::signal::{SigSet, SigmaskHow};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal};
 use rustix::process::Pid;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -137,6 +137,13 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// Makes the ends of children known to us, although whoever started the worker may have ignored SIGCHLD: the kernel then
+/// forgets how they ended.
+pub fn await_children() -> nix::Result<()> {
+    // SAFETY: the default action is no handler of ours.
+    unsafe { nix::sys::signal::signal(Signal::SIGCHLD, SigHandler::SigDfl) }.map(drop)
 }
 
 /// Handlers of the worker mean nothing in the new program, and neither does its ignoring of SIGPIPE.
