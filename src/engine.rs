@@ -3,10 +3,13 @@
 pub mod budget;
 pub mod context;
 pub mod exit;
+mod fair;
+pub mod limits;
 pub mod pool;
 pub mod routes;
 pub mod running;
 mod settle;
+pub mod turns;
 pub mod worker;
 
 use std::sync::Arc;
