@@ -1,15 +1,19 @@
 //! The path of one job, whatever queue it comes from and whatever runs it.
 
+mod admitted;
 pub mod budget;
 pub mod context;
 pub mod exit;
 mod fair;
+mod intake;
 pub mod limits;
+mod order;
 pub mod pool;
 pub mod routes;
 pub mod running;
 mod settle;
 pub mod turns;
+pub mod window;
 pub mod worker;
 
 use std::sync::Arc;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::units::Rate;
+
 /// What may be started at once and in a time; absent is unlimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Limit {
@@ -12,14 +14,7 @@ pub struct Limit {
     pub concurrency: Option<u32>,
 }
 
-/// So many starts in a time, evenly spread: at most a tenth of a second's worth come at once.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rate {
-    /// At least 1.
-    pub count: u32,
-    pub per: Duration,
-}
-
+/// Starts are evenly spread: at most this time's worth come at once.
 const BURST: Duration = Duration::from_millis(100);
 
 impl Limit {

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use super::fair::Fair;
 use super::limits::{Admission, Limit};
 use crate::ports::Strand;
+use crate::telemetry::Wait;
 use lanes::{Lane, LaneKey};
 use place::Place;
 use gates::{GateKey, Gates, Shared};
@@ -97,17 +98,6 @@ pub(super) struct Ticket {
     started: Instant,
 }
 
-/// Why a job in the window waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
-    Slot,
-    Rate,
-    Concurrency,
-    KeyBusy,
-    Held,
-    Suspect,
-}
-
 impl<T> Turns<T> {
     /// `weights` are those of tenants that have another than 1.
     pub fn new(weights: HashMap<Arc<str>, u32>, quota: usize) -> Self {
@@ -140,6 +130,16 @@ impl<T> Turns<T> {
         match lane {
             Some(lane) => self.join_lane(lane, id),
             None => self.line_up(id),
+        }
+    }
+
+    /// Takes a job in that was held until `until` as the head of its key.
+    pub fn add_held(&mut self, facts: Facts, item: T, until: Instant) {
+        self.add(facts, item);
+        let Some((id, _)) = self.entries.iter().find(|(_, entry)| entry.arrival == self.arrivals) else { return };
+        if self.entries[id].lane.is_some() && self.entries[id].place == Place::Queue {
+            self.unqueue(id);
+            self.entries[id].place = Place::Held(self.timers.set(until, Timer::Entry(id)));
         }
     }
 
@@ -256,7 +256,7 @@ impl<T> Turns<T> {
     }
 
     /// What waits, and why.
-    pub fn iter(&self) -> impl Iterator<Item = (&T, Why)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&T, Wait)> {
         self.entries.iter().map(|(_, entry)| (&entry.item, self.why(entry)))
     }
 
@@ -276,6 +276,10 @@ impl<T> Turns<T> {
     /// When [`Turns::next`] may have something that it does not have now.
     pub fn wakes_at(&self) -> Option<Instant> {
         self.timers.first()
+    }
+
+    pub fn has_news(&self) -> bool {
+        self.strands.has_news()
     }
 
     /// What sources are to be told since the last time: true shuts a strand.

@@ -6,8 +6,9 @@ use tokio::time::Instant;
 
 use super::streams::State;
 use super::timers::Timer;
-use super::{Rules, Turns, Why};
+use super::{Rules, Turns};
 use crate::engine::limits::{Admission, Gate, Limit};
+use crate::telemetry::Wait;
 
 /// A route, and the tenant whose part of it is meant.
 pub(super) type GateKey = (Arc<str>, Option<Arc<str>>);
@@ -46,7 +47,7 @@ impl<T> Turns<T> {
     /// It waits for a gate.
     pub(super) fn wait_at(&mut self, gate: usize, stream: usize, shut: Admission) {
         self.ready -= self.streams[stream].queue.len();
-        self.rest(stream, State::Shut(if shut == Admission::Full { Why::Concurrency } else { Why::Rate }));
+        self.rest(stream, State::Shut(if shut == Admission::Full { Wait::Concurrency } else { Wait::Rate }));
         self.gates[gate].gate.waiters.push_back(stream);
         self.watch(gate, shut);
     }

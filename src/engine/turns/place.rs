@@ -4,7 +4,8 @@ use tokio::time::Instant;
 
 use super::streams::State;
 use super::timers::TimerKey;
-use super::{Entry, Turns, Why};
+use super::{Entry, Turns};
+use crate::telemetry::Wait;
 
 /// The one place in which a job waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,16 +67,16 @@ impl<T> Turns<T> {
         None
     }
 
-    pub(super) fn why(&self, entry: &Entry<T>) -> Why {
+    pub(super) fn why(&self, entry: &Entry<T>) -> Wait {
         match (entry.place, self.streams[entry.stream].state) {
-            (Place::Held(_), _) => Why::Held,
-            (Place::Lane, _) if entry.facts.suspect => Why::Suspect,
+            (Place::Held(_), _) => Wait::Held,
+            (Place::Lane, _) if entry.facts.suspect => Wait::Suspect,
             (Place::Lane, _) => match entry.lane.filter(|lane| self.lanes[*lane].paced) {
-                Some(_) => Why::Rate,
-                None => Why::KeyBusy,
+                Some(_) => Wait::Rate,
+                None => Wait::KeyBusy,
             },
             (Place::Queue, State::Shut(why)) => why,
-            (Place::Queue, _) => Why::Slot,
+            (Place::Queue, _) => Wait::NoSlot,
         }
     }
 }

@@ -33,6 +33,10 @@ impl Strands {
         }
     }
 
+    pub fn has_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+
     /// What was said since the last time, in order.
     pub fn take(&mut self) -> Vec<(Strand, bool)> {
         std::mem::take(&mut self.news)

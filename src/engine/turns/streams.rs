@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::gates::Gates;
-use super::{Facts, Rules, Ticket, Turns, Why, micros};
+use super::{Facts, Rules, Ticket, Turns, micros};
 use crate::engine::fair::Fair;
 use crate::ports::Strand;
+use crate::telemetry::Wait;
 
 /// Streams that a tenant keeps although they are empty, with what they have used.
 const KEPT: usize = 64;
@@ -42,7 +43,7 @@ pub(super) enum State {
     /// It has a job that waits for its turn.
     Waiting,
     /// It has jobs, and a limit that lets none start.
-    Shut(Why),
+    Shut(Wait),
 }
 
 /// The streams of one tenant, by rank: 0 before 9.

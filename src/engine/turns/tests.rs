@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::engine::limits::Rate;
+use crate::units::Rate;
 
 fn rules() -> Rules {
     let none = Limit::default();
@@ -79,7 +79,7 @@ fn a_key_runs_one_job_at_a_time_in_order_while_others_go_on() {
     let (first, _) = turns.next(now).filter(|(_, number)| *number == 3).unwrap();
     let (second, _) = turns.next(now).filter(|(_, number)| *number == 1).unwrap();
     assert!(turns.next(now).is_none());
-    assert_eq!(turns.iter().filter(|(_, why)| *why == Why::KeyBusy).count(), 2);
+    assert_eq!(turns.iter().filter(|(_, why)| *why == Wait::KeyBusy).count(), 2);
     turns.ended(&first, now);
     assert!(turns.next(now).is_none());
     turns.ended(&second, now);
@@ -117,9 +117,9 @@ fn a_route_under_a_limit_leaves_slots_to_the_others() {
     let mut started: Vec<_> = std::iter::from_fn(|| turns.next(now)).collect();
     let count = |started: &[(Ticket, (&str, i32))], kind| started.iter().filter(|(_, (known, _))| *known == kind).count();
     assert_eq!(["slow", "rated", "free"].map(|kind| count(&started, kind)), [2, 1, 5]);
-    let whys: Vec<Why> = turns.iter().map(|(_, why)| why).collect();
-    assert_eq!(whys.iter().filter(|why| **why == Why::Concurrency).count(), 3);
-    assert_eq!(whys.iter().filter(|why| **why == Why::Rate).count(), 4);
+    let whys: Vec<Wait> = turns.iter().map(|(_, why)| why).collect();
+    assert_eq!(whys.iter().filter(|why| **why == Wait::Concurrency).count(), 3);
+    assert_eq!(whys.iter().filter(|why| **why == Wait::Rate).count(), 4);
     let ended = started.iter().position(|(_, (kind, _))| *kind == "slow").unwrap();
     let (ticket, _) = started.remove(ended);
     turns.ended(&ticket, now);
