@@ -136,7 +136,8 @@ pub struct Rate {
 /// # Errors
 /// A sentence that names the accepted spelling.
 pub fn parse_rate(text: &str) -> Result<Rate, String> {
-    let wrong = || format!("{text:?} is not a rate: write a number and a time, such as \"100/s\", \"5/m\", \"1000/h\" or \"10/30s\"");
+    let wrong =
+        || format!("{text:?} is not a rate: write a number and a time, such as \"100/s\", \"5/m\", \"1000/h\" or \"10/30s\"");
     let (count, per) = text.split_once('/').ok_or_else(wrong)?;
     let count: u32 = count.trim().parse().map_err(|_| wrong())?;
     let per = per.trim();
@@ -168,7 +169,9 @@ mod tests {
 
     #[test]
     fn a_rate_is_read_back_as_it_was_spelled() {
-        for (text, count, seconds) in [("100/s", 100, 1), ("5/m", 5, 60), ("1000/h", 1000, 3600), ("10/30s", 10, 30), ("1/10s", 1, 10)] {
+        for (text, count, seconds) in
+            [("100/s", 100, 1), ("5/m", 5, 60), ("1000/h", 1000, 3600), ("10/30s", 10, 30), ("1/10s", 1, 10)]
+        {
             let rate = parse_rate(text).unwrap();
             assert_eq!(rate, Rate { count, per: Duration::from_secs(seconds) });
             assert_eq!(serde_json::to_value(rate).unwrap(), text);

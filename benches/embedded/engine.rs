@@ -60,8 +60,7 @@ fn pool(shared: &Arc<Shared>, queue: Arc<dyn Queue>, executor: Arc<dyn Executor>
         queue,
     };
     let none = Limit::default();
-    let rules =
-        Rules { route: "bench.*".into(), weight: 1, ordered: false, limit: none, per_tenant: none, per_key: none };
+    let rules = Rules { route: "bench.*".into(), weight: 1, ordered: false, limit: none, per_tenant: none, per_key: none };
     let route = Route {
         name: "bench.*".into(),
         executor,

@@ -44,9 +44,6 @@ pub struct Route {
     /// How long a key waits for a job that fails.
     #[serde(default)]
     pub order_hold: Hold,
-    /// Whether the order must hold over all workers, or within each.
-    #[serde(default)]
-    pub order_scope: OrderScope,
     /// The share of its types within a tenant.
     #[serde(default = "weight")]
     pub weight: u32,
@@ -75,15 +72,6 @@ pub struct Route {
 #[serde(rename_all = "snake_case")]
 pub enum OrderBy {
     Key,
-}
-
-/// How far an order reaches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OrderScope {
-    #[default]
-    Fleet,
-    Worker,
 }
 
 /// Limits on starts, in this worker.

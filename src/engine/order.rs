@@ -10,12 +10,14 @@ use super::pool::Pool;
 use super::routes::Route;
 use super::settle::Held;
 use crate::clock::between;
-use crate::job::{Job, Life};
+use crate::job::{JOB_HEADER, Job, Life};
 use crate::outcome::Verdict;
 use crate::retry;
 
-/// What the window knows of a job beside the job itself.
-pub(super) struct Beside {
+/// A job that its key waits for.
+pub(super) struct Head {
+    pub job: Box<Job>,
+    pub route: Arc<Route>,
     pub unsettled: u32,
     /// How long its key has waited for it to pass: counted failures only.
     pub failing: Duration,
@@ -24,31 +26,24 @@ pub(super) struct Beside {
 impl Pool {
     /// As [`Pool::settle`], but a job that runs again stays where it is, at the head of its key: its next life is written
     /// over it durably, and it is answered with the time until which it waits.
-    pub(super) async fn settle_in_order(
-        &self,
-        verdict: Verdict,
-        job: Box<Job>,
-        route: Arc<Route>,
-        held: Held,
-        mut beside: Beside,
-    ) -> Option<(Admitted, Instant)> {
+    pub(super) async fn settle_in_order(&self, verdict: Verdict, mut head: Head, held: Held) -> Option<(Admitted, Instant)> {
         let now = self.shared.clock.now();
         if let Verdict::Retry { at, life } = &verdict
-            && life.attempt + life.crashes > job.life.attempt + job.life.crashes
+            && life.attempt + life.crashes > head.job.life.attempt + head.job.life.crashes
         {
-            beside.failing += between(now, *at);
+            head.failing += between(now, *at);
         }
-        let verdict = retry::in_order(verdict, beside.failing, route.order_hold);
+        let verdict = retry::in_order(verdict, head.failing, head.route.order_hold);
         match verdict {
             Verdict::Retry { at, ref life } | Verdict::Park { at, ref life, .. } => {
                 let until = Instant::now() + between(now, at);
-                let life = life.clone();
-                let held = self.rewrite(&life, held).await?;
-                route.metrics.ended(&verdict);
-                Some((keep(job, life, route, held, beside), until))
+                let held = self.rewrite(life, held).await?;
+                head.route.metrics.ended(&verdict);
+                head.job.life = life.clone();
+                Some((head.keep(held), until))
             }
             verdict => {
-                self.settle(&verdict, &job, Some(&route), held).await;
+                self.settle(&verdict, &head.job, Some(&head.route), held).await;
                 None
             }
         }
@@ -80,19 +75,20 @@ impl Pool {
     }
 }
 
-fn keep(mut job: Box<Job>, life: Life, route: Arc<Route>, held: Held, beside: Beside) -> Admitted {
-    let Held { feed, mut message, lease, received, bytes, .. } = held;
-    message.set_header(crate::job::JOB_HEADER, life.to_json());
-    job.life = life;
-    Admitted {
-        feed,
-        message,
-        lease: Leased::Here(lease),
-        received,
-        unsettled: beside.unsettled,
-        work: Work::Run(job, route),
-        cancelled: None,
-        failing: beside.failing,
-        bytes,
+impl Head {
+    fn keep(self, held: Held) -> Admitted {
+        let Held { feed, mut message, lease, received, bytes, .. } = held;
+        message.set_header(JOB_HEADER, self.job.life.to_json());
+        Admitted {
+            feed,
+            message,
+            lease: Leased::Here(lease),
+            received,
+            unsettled: self.unsettled,
+            work: Work::Run(self.job, self.route),
+            cancelled: None,
+            failing: self.failing,
+            bytes,
+        }
     }
 }

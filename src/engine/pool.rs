@@ -97,6 +97,12 @@ impl Pool {
         self.wind_down(&mut slots).await;
     }
 
+    /// From now on jobs run by `routes`: those that wait are matched again, those that run end by the old ones.
+    pub fn reload(&self, routes: Routes) {
+        self.routes.store(Arc::new(routes));
+        self.window.rearrange(|admitted| self.route_again(admitted));
+    }
+
     /// Takes from whichever queue yields, as long as the window has room. Never returns.
     async fn fill(&self, intakes: &mut VecDeque<Intake>) {
         loop {
@@ -202,6 +208,10 @@ impl Feed {
 }
 
 impl InWindow {
+    pub(super) fn jobs(&self) -> u64 {
+        self.jobs.load(Ordering::Relaxed) as u64
+    }
+
     pub(super) fn add(&self, bytes: usize) {
         self.jobs.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use super::admitted::Lease;
 use super::budget::Reserved;
 use super::exit::Exit;
@@ -17,6 +16,7 @@ use crate::ports::{End, Ending, Outgoing, QueueError, Settled, Transfer, Unsettl
 use crate::retry::{Backoff, Jitter};
 use crate::stop_point;
 use crate::telemetry::Wait;
+use bytes::Bytes;
 
 /// The wait between two tries to settle: 100 ms, doubling to five seconds.
 const EXIT_DOWN: Backoff =

@@ -5,14 +5,14 @@
 //! their weight; within a tenant higher priorities go first, and types of one priority take turns in the same way.
 //! Nothing in here waits, sleeps or is a task: a million jobs behind a busy key cost their entries alone.
 
+mod gates;
 mod lanes;
 mod place;
-mod gates;
 mod strands;
 mod streams;
-mod timers;
 #[cfg(test)]
 mod tests;
+mod timers;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,9 +25,9 @@ use super::fair::Fair;
 use super::limits::{Admission, Limit};
 use crate::ports::Strand;
 use crate::telemetry::Wait;
+use gates::{GateKey, Gates, Shared};
 use lanes::{Lane, LaneKey};
 use place::Place;
-use gates::{GateKey, Gates, Shared};
 use strands::Strands;
 use streams::{Stream, StreamKey, Tenant};
 use timers::{Timer, Timers};

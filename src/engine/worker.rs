@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::admitted::{Admitted, Lease, SUSPICION, Work};
 use super::context::Context;
-use super::order::Beside;
+use super::order::Head;
 use super::pool::Pool;
 use super::routes::Route;
 use super::running::{Cancelled, Registered};
@@ -54,8 +54,8 @@ impl Pool {
             },
         };
         if route.keeps_order(&job) {
-            let beside = Beside { unsettled, failing: failing + started.elapsed() };
-            return Box::pin(self.settle_in_order(verdict, job, route, held, beside)).await;
+            let head = Head { job, route, unsettled, failing: failing + started.elapsed() };
+            return Box::pin(self.settle_in_order(verdict, head, held)).await;
         }
         self.settle(&verdict, &job, Some(&route), held).await; // publish, wait for the confirm, then ack: last line
         None
@@ -64,8 +64,8 @@ impl Pool {
     async fn refuse(&self, job: &Job, failure: Failure, cancelled: Option<Cancelled>, held: Held) -> Option<(Admitted, Instant)> {
         let outcome = cancelled.map_or_else(|| Ok(failure.into()), stopped);
         let moment = self.moment(Duration::ZERO);
-        let verdict =
-            outcome.map_or_else(|by| Verdict::Discard { by }, |outcome| retry::decide(outcome, job, &self.unrouted.policy, &moment));
+        let verdict = outcome
+            .map_or_else(|by| Verdict::Discard { by }, |outcome| retry::decide(outcome, job, &self.unrouted.policy, &moment));
         self.settle(&verdict, job, None, held).await;
         None
     }

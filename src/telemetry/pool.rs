@@ -33,10 +33,18 @@ pub enum Wait {
 }
 
 impl Wait {
-    pub const ALL: [Wait; 11] =
-        [
-        Wait::NoSlot, Wait::Rate, Wait::Concurrency, Wait::KeyBusy, Wait::Held, Wait::Suspect,
-        Wait::Bytes, Wait::Paused, Wait::Parked, Wait::ExitDown, Wait::SourceError,
+    pub const ALL: [Wait; 11] = [
+        Wait::NoSlot,
+        Wait::Rate,
+        Wait::Concurrency,
+        Wait::KeyBusy,
+        Wait::Held,
+        Wait::Suspect,
+        Wait::Bytes,
+        Wait::Paused,
+        Wait::Parked,
+        Wait::ExitDown,
+        Wait::SourceError,
     ];
 
     #[must_use]

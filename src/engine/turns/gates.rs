@@ -37,9 +37,10 @@ impl<T> Turns<T> {
         }
         let key = (rules.route.clone(), tenant.cloned());
         let gates = &mut self.gates;
-        let gate = *self.gates_by_key.entry(key.clone()).or_insert_with(|| {
-            gates.insert(Shared { key, gate: Gate::new(limit), streams: 0, timers: 0 })
-        });
+        let gate = *self
+            .gates_by_key
+            .entry(key.clone())
+            .or_insert_with(|| gates.insert(Shared { key, gate: Gate::new(limit), streams: 0, timers: 0 }));
         self.gates[gate].streams += 1;
         Some(gate)
     }

@@ -16,7 +16,10 @@ const LANE_QUOTA: usize = 16;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum LaneKey {
-    Key { route: Arc<str>, key: Arc<str> },
+    Key {
+        route: Arc<str>,
+        key: Arc<str>,
+    },
     /// Of jobs that may kill their worker.
     Suspects,
 }

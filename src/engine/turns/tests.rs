@@ -203,8 +203,20 @@ mod property {
     fn kinds() -> [Arc<Rules>; 3] {
         [
             Arc::new(Rules { route: "ordered".into(), ordered: true, per_key: per_second(20), ..rules() }),
-            Arc::new(Rules { route: "limited".into(), limit: at_once(3), per_tenant: at_once(2), per_key: at_once(1), ..rules() }),
-            Arc::new(Rules { route: "rated".into(), limit: per_second(5), per_tenant: per_second(3), per_key: per_second(2), ..rules() }),
+            Arc::new(Rules {
+                route: "limited".into(),
+                limit: at_once(3),
+                per_tenant: at_once(2),
+                per_key: at_once(1),
+                ..rules()
+            }),
+            Arc::new(Rules {
+                route: "rated".into(),
+                limit: per_second(5),
+                per_tenant: per_second(3),
+                per_key: per_second(2),
+                ..rules()
+            }),
         ]
     }
 
@@ -275,7 +287,9 @@ mod property {
         }
 
         fn started(&self, item: &Item) {
-            let alike = |same: &dyn Fn(&Item) -> bool| self.running.iter().filter(|(_, other)| other.kind == item.kind && same(other)).count();
+            let alike = |same: &dyn Fn(&Item) -> bool| {
+                self.running.iter().filter(|(_, other)| other.kind == item.kind && same(other)).count()
+            };
             match item.kind {
                 0 if item.key > 0 => {
                     assert_eq!(alike(&|other| other.key == item.key), 0, "two jobs of one key at once");
