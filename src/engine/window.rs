@@ -26,8 +26,9 @@ pub struct WindowOptions {
     /// Jobs and bytes that wait, for each source.
     pub jobs: usize,
     pub bytes: usize,
-    /// Jobs that are taken although every slot is taken, at least; a fast pool takes more.
-    pub ahead: usize,
+    /// Jobs that are taken although every slot is taken, at least; a fast pool takes more. When absent: as many as may
+    /// wait, or a quarter of the slots where the source chooses what it yields.
+    pub ahead: Option<usize>,
     /// Shares of tenants that have another than 1.
     pub weights: HashMap<Arc<str>, u32>,
 }
@@ -35,7 +36,7 @@ pub struct WindowOptions {
 impl WindowOptions {
     #[must_use]
     pub fn new(slots: usize) -> Self {
-        WindowOptions { slots, jobs: 1000, bytes: 64 << 20, ahead: slots.div_ceil(4), weights: HashMap::new() }
+        WindowOptions { slots, jobs: 1000, bytes: 64 << 20, ahead: None, weights: HashMap::new() }
     }
 }
 
@@ -61,6 +62,8 @@ struct State {
     wakes_at: Option<Instant>,
     /// The taker waits for room.
     hungry: bool,
+    /// Every source chooses what it yields.
+    chooses: bool,
     closed: bool,
 }
 
@@ -89,6 +92,7 @@ impl Window {
             pace: Pace { since: Instant::now(), started: 0, lately: 0 },
             wakes_at: None,
             hungry: false,
+            chooses: true,
             closed: false,
         };
         Window { options, state: Mutex::new(state), work: Notify::new(), space: Notify::new(), alarm: Notify::new() }
@@ -121,8 +125,8 @@ impl Window {
         loop {
             {
                 let mut state = self.lock();
-                let wanted = state.wanted(&self.options);
-                let rooms: Vec<_> = feeds.iter().map(|feed| self.room_of(feed, wanted)).collect();
+                let rooms: Vec<_> = feeds.iter().map(|feed| self.room_of(feed, &state)).collect();
+                state.chooses = feeds.iter().all(|feed| feed.chooses);
                 state.hungry = rooms.iter().any(|(jobs, _)| *jobs == 0);
                 if rooms.iter().any(|(jobs, _)| *jobs > 0) {
                     return rooms;
@@ -132,7 +136,8 @@ impl Window {
         }
     }
 
-    fn room_of(&self, feed: &Feed, wanted: usize) -> (usize, usize) {
+    fn room_of(&self, feed: &Feed, state: &State) -> (usize, usize) {
+        let wanted = state.wanted(&self.options, feed.chooses);
         let jobs = self.options.jobs.saturating_sub(feed.waiting.jobs.load(Ordering::Relaxed));
         let bytes = self.options.bytes.saturating_sub(feed.waiting.bytes.load(Ordering::Relaxed));
         (if bytes == 0 { 0 } else { jobs.min(wanted) }, bytes)
@@ -143,8 +148,8 @@ impl Window {
         self.space.notified().await;
     }
 
-    /// What sources are to be told since the last time: true shuts a strand.
-    pub(super) fn strands(&self) -> Vec<(Strand, bool)> {
+    /// What queues are to be told since the last time: true shuts a strand.
+    pub(super) fn strands(&self) -> Vec<((Arc<str>, Strand), bool)> {
         self.lock().turns.strands()
     }
 
@@ -191,7 +196,7 @@ impl Window {
         if state.turns.wakes_at() < state.wakes_at || state.wakes_at.is_none() && state.turns.wakes_at().is_some() {
             self.alarm.notify_one();
         }
-        if state.turns.has_news() || state.hungry && state.wanted(&self.options) > 0 {
+        if state.turns.has_news() || state.hungry && state.wanted(&self.options, state.chooses) > 0 {
             self.space.notify_one();
         }
     }
@@ -272,8 +277,12 @@ impl Window {
         drop(state);
         self.work.notify_waiters();
         self.work.notify_one();
-        given_back.iter().for_each(|admitted| admitted.feed.waiting.remove(admitted.message.size()));
-        given_back.len()
+        let count = given_back.len();
+        // the last one first: a queue that takes back at its head has them in order again
+        while let Some(admitted) = given_back.pop() {
+            admitted.feed.waiting.remove(admitted.message.size());
+        }
+        count
     }
 }
 
@@ -295,11 +304,18 @@ impl State {
         Some(next)
     }
 
-    /// How many more jobs the pool can use now. A pool that has enough for a while wants none, so that it asks for many
-    /// at a time.
-    fn wanted(&self, options: &WindowOptions) -> usize {
+    /// How many more jobs of a source the pool can use now. A pool that has enough for a while wants none, so that it asks
+    /// for many at a time. Of a source that cannot choose, it wants as many as it may have: what it does not see it cannot
+    /// be fair to.
+    fn wanted(&self, options: &WindowOptions, chooses: bool) -> usize {
         let idle = options.slots.saturating_sub(self.running);
-        let ahead = options.ahead.max(self.pace.lately.min(options.jobs / 8)).min(options.jobs);
+        let ahead = match (chooses, options.ahead) {
+            (false, None) => options.jobs,
+            (_, ahead) => {
+                let usual = options.slots.div_ceil(4);
+                ahead.unwrap_or(usual).max(self.pace.lately.min(options.jobs / 8)).min(options.jobs)
+            }
+        };
         let ready = self.turns.ready() + self.urgent.len();
         let wanted = (idle + ahead).saturating_sub(ready);
         if idle > ready || wanted > ahead / 2 { wanted } else { 0 }
