@@ -60,10 +60,8 @@ struct State {
     pace: Pace,
     /// When the clock wakes.
     wakes_at: Option<Instant>,
-    /// The taker waits for room.
-    hungry: bool,
-    /// Every source chooses what it yields.
-    chooses: bool,
+    /// The taker waits for room; how many jobs waited when it looked.
+    hungry: Option<usize>,
     closed: bool,
 }
 
@@ -91,8 +89,7 @@ impl Window {
             running: 0,
             pace: Pace { since: Instant::now(), started: 0, lately: 0 },
             wakes_at: None,
-            hungry: false,
-            chooses: true,
+            hungry: None,
             closed: false,
         };
         Window { options, state: Mutex::new(state), work: Notify::new(), space: Notify::new(), alarm: Notify::new() }
@@ -126,8 +123,7 @@ impl Window {
             {
                 let mut state = self.lock();
                 let rooms: Vec<_> = feeds.iter().map(|feed| self.room_of(feed, &state)).collect();
-                state.chooses = feeds.iter().all(|feed| feed.chooses);
-                state.hungry = rooms.iter().any(|(jobs, _)| *jobs == 0);
+                state.hungry = rooms.iter().any(|(jobs, _)| *jobs == 0).then_some(state.turns.len());
                 if rooms.iter().any(|(jobs, _)| *jobs > 0) {
                     return rooms;
                 }
@@ -136,11 +132,26 @@ impl Window {
         }
     }
 
+    /// Of a source that cannot choose, as many are taken as may wait: what is not seen cannot be treated fairly.
     fn room_of(&self, feed: &Feed, state: &State) -> (usize, usize) {
-        let wanted = state.wanted(&self.options, feed.chooses);
         let jobs = self.options.jobs.saturating_sub(feed.waiting.jobs.load(Ordering::Relaxed));
         let bytes = self.options.bytes.saturating_sub(feed.waiting.bytes.load(Ordering::Relaxed));
-        (if bytes == 0 { 0 } else { jobs.min(wanted) }, bytes)
+        let wanted = match self.options.ahead {
+            None if !feed.chooses => {
+                if jobs >= self.step() || state.idles(&self.options) {
+                    jobs
+                } else {
+                    0
+                }
+            }
+            _ => jobs.min(state.wanted(&self.options)),
+        };
+        (if bytes == 0 { 0 } else { wanted }, bytes)
+    }
+
+    /// Jobs are asked for when so many have gone, so that each call brings many.
+    fn step(&self) -> usize {
+        self.options.jobs.div_ceil(8)
     }
 
     /// Returns when sources are to be told something.
@@ -196,7 +207,7 @@ impl Window {
         if state.turns.wakes_at() < state.wakes_at || state.wakes_at.is_none() && state.turns.wakes_at().is_some() {
             self.alarm.notify_one();
         }
-        if state.turns.has_news() || state.hungry && state.wanted(&self.options, state.chooses) > 0 {
+        if state.turns.has_news() || state.is_hungry(&self.options, self.step()) {
             self.space.notify_one();
         }
     }
@@ -304,21 +315,26 @@ impl State {
         Some(next)
     }
 
-    /// How many more jobs of a source the pool can use now. A pool that has enough for a while wants none, so that it asks
-    /// for many at a time. Of a source that cannot choose, it wants as many as it may have: what it does not see it cannot
-    /// be fair to.
-    fn wanted(&self, options: &WindowOptions, chooses: bool) -> usize {
+    /// There are more free slots than jobs for them.
+    fn idles(&self, options: &WindowOptions) -> bool {
+        options.slots.saturating_sub(self.running) > self.turns.ready() + self.urgent.len()
+    }
+
+    /// How many more jobs the pool can use soon. One that has enough for a while wants none, so that it asks for many at a
+    /// time.
+    fn wanted(&self, options: &WindowOptions) -> usize {
         let idle = options.slots.saturating_sub(self.running);
-        let ahead = match (chooses, options.ahead) {
-            (false, None) => options.jobs,
-            (_, ahead) => {
-                let usual = options.slots.div_ceil(4);
-                ahead.unwrap_or(usual).max(self.pace.lately.min(options.jobs / 8)).min(options.jobs)
-            }
-        };
+        let usual = options.ahead.unwrap_or(options.slots.div_ceil(4));
+        let ahead = usual.max(self.pace.lately.min(options.jobs / 8)).min(options.jobs);
         let ready = self.turns.ready() + self.urgent.len();
         let wanted = (idle + ahead).saturating_sub(ready);
-        if idle > ready || wanted > ahead / 2 { wanted } else { 0 }
+        if self.idles(options) || wanted > ahead / 2 { wanted } else { 0 }
+    }
+
+    /// The taker may find room now.
+    fn is_hungry(&self, options: &WindowOptions, step: usize) -> bool {
+        let Some(looked) = self.hungry else { return false };
+        looked.saturating_sub(self.turns.len()) >= step || self.idles(options) || self.wanted(options) > 0
     }
 }
 
