@@ -21,11 +21,31 @@ struct Hands {
     slots: Semaphore,
 }
 
-pub fn run(load: &Load) -> Rate {
+/// Who gives jobs their ids.
+#[derive(Clone, Copy)]
+pub enum Ids {
+    /// The store, in the order of time.
+    Made,
+    /// The producer, in no order, as uuid4 does.
+    Random,
+}
+
+impl Ids {
+    fn next(self) -> Option<Arc<str>> {
+        match self {
+            Ids::Made => None,
+            Ids::Random => {
+                Some(uuid::Builder::from_random_bytes(fastrand::u128(..).to_le_bytes()).into_uuid().to_string().into())
+            }
+        }
+    }
+}
+
+pub fn run(load: &Load, ids: Ids) -> Rate {
     let scratch = load.scratch();
     let store = open(&scratch);
     runtime().block_on(async {
-        let rate = work(load, &store).await;
+        let rate = work(load, &store, ids).await;
         store.close().await;
         rate
     })
@@ -36,7 +56,7 @@ fn open(scratch: &tempfile::TempDir) -> Arc<Store> {
     Store::open(StoreOptions::from(&config)).expect("a new file")
 }
 
-async fn work(load: &Load, store: &Arc<Store>) -> Rate {
+async fn work(load: &Load, store: &Arc<Store>, ids: Ids) -> Rate {
     let queue: Arc<dyn Queue> = store.queue("bench", "bench");
     let counter = Arc::new(Counter::default());
     let slots = Semaphore::new(load.tasks);
@@ -44,7 +64,7 @@ async fn work(load: &Load, store: &Arc<Store>) -> Rate {
     let source = queue.source().await.expect("the first source");
     let mut tasks = vec![tokio::spawn(lease(source, hands.clone()))];
     for _ in 0..load.tasks {
-        tasks.push(tokio::spawn(produce(queue.sink(), load.body, counter.clone())));
+        tasks.push(tokio::spawn(produce(queue.sink(), load.body, ids, counter.clone())));
         tasks.push(tokio::spawn(consume(hands.clone(), counter.clone())));
     }
     let rate = counter.measure(load.length).await;
@@ -52,10 +72,10 @@ async fn work(load: &Load, store: &Arc<Store>) -> Rate {
     rate
 }
 
-async fn produce(sink: Arc<dyn Sink>, body: usize, counter: Arc<Counter>) {
+async fn produce(sink: Arc<dyn Sink>, body: usize, ids: Ids, counter: Arc<Counter>) {
     while !counter.is_over() {
         let message = Message::of(vec![b'x'; body]);
-        if sink.send(Outgoing { message, ..Outgoing::default() }).await.is_err() {
+        if sink.send(Outgoing { message, id: ids.next(), ..Outgoing::default() }).await.is_err() {
             return;
         }
     }
@@ -94,10 +114,10 @@ pub fn backlog(load: &Load, waiting: usize) {
     let scratch = load.scratch();
     let store = open(&scratch);
     runtime().block_on(async {
-        let empty = work(load, &store).await;
+        let empty = work(load, &store, Ids::Made).await;
         println!("{:>10.0} jobs/s with nothing waiting", empty.jobs);
         fill(&store, load.body, waiting).await;
-        let behind = work(load, &store).await;
+        let behind = work(load, &store, Ids::Made).await;
         println!("{:>10.0} jobs/s with {waiting} jobs waiting, {:.2} of it", behind.jobs, behind.jobs / empty.jobs);
         store.close().await;
     });

@@ -10,8 +10,8 @@ use super::place::{EndKind, QueueNumber};
 use super::waiting::Waiting;
 use crate::ports::{End, Ending};
 
-/// A block that has grown to this many bytes is closed.
-pub(super) const FULL_BLOCK: usize = 1 << 20;
+/// A block that has grown to this many bytes is closed; larger ones cost fresh memory from the kernel each time.
+pub(super) const FULL_BLOCK: usize = 60 << 10;
 
 /// One kept ending.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::lease::Token;
+use super::located::Located;
 use super::place::{Place, QueueNumber};
 use super::ready::Withdrawn;
 use super::ready_queue::ReadyQueue;
@@ -48,6 +49,11 @@ pub(super) enum Operation {
         reply: Reply<()>,
     },
     Act(Box<Act>),
+    /// Finds what is known of an id, in every queue.
+    Locate {
+        id: Arc<str>,
+        reply: Reply<Vec<Located>>,
+    },
     /// Changes a setting of the writer's connection, such as to make the disk full.
     #[cfg(test)]
     Pragma {
@@ -63,6 +69,8 @@ pub(super) struct Arrival {
     pub parts: Option<Box<Parts>>,
     /// Milliseconds since 1970.
     pub due: Option<i64>,
+    /// The id was made for it, so that nobody can have used it before.
+    pub is_new: bool,
     /// Where the writer put it; [`Place::NONE`] when the id was known.
     pub place: Place,
 }
@@ -118,7 +126,7 @@ impl Arrival {
             message.headers = Parts::clone(parts).into_headers();
         }
         let job = Stored { digest: queue.digest(&id), id, priority: priority.min(9), message };
-        Arrival { job: Arc::new(job), parts, due: due.map(Timestamp::as_millisecond), place: Place::NONE }
+        Arrival { job: Arc::new(job), parts, due: due.map(Timestamp::as_millisecond), is_new: false, place: Place::NONE }
     }
 }
 
@@ -137,9 +145,9 @@ impl Act {
 }
 
 impl Operation {
-    /// Whether it can only free space.
+    /// Whether it needs no more space than there is.
     pub fn settles(&self) -> bool {
-        matches!(self, Operation::Settle(_))
+        matches!(self, Operation::Settle(_) | Operation::Locate { .. })
     }
 
     /// Its commit has failed.
@@ -163,6 +171,7 @@ impl Operation {
                 }
             }
             Operation::Act(act) => drop(act.reply.send(Err(error))),
+            Operation::Locate { reply, .. } => drop(reply.send(Err(error))),
             #[cfg(test)]
             Operation::Pragma { reply, .. } => drop(reply.send(Err(error))),
         }

@@ -28,9 +28,9 @@ pub(super) struct ReadyQueue {
 }
 
 impl ReadyQueue {
-    fn new(name: Arc<str>) -> Self {
+    fn new(name: Arc<str>, salt: u64) -> Self {
         ReadyQueue {
-            seed: ledger::seed(&name),
+            seed: ledger::seed(salt, &name),
             name,
             number: OnceLock::new(),
             ready: Mutex::default(),
@@ -87,8 +87,8 @@ impl ReadyQueue {
 }
 
 /// Every queue that was named in this process or stands in the file.
-#[derive(Default)]
 pub(super) struct Registry {
+    salt: u64,
     queues: RwLock<Queues>,
 }
 
@@ -99,6 +99,11 @@ struct Queues {
 }
 
 impl Registry {
+    /// An empty table for a file with this salt.
+    pub fn new(salt: u64) -> Self {
+        Registry { salt, queues: RwLock::default() }
+    }
+
     /// The queue of this name; it need not stand in the file yet.
     pub fn named(&self, name: &str) -> Arc<ReadyQueue> {
         if let Some(queue) = self.find(name) {
@@ -106,7 +111,7 @@ impl Registry {
         }
         let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
         let name: Arc<str> = name.into();
-        queues.by_name.entry(name.clone()).or_insert_with(|| Arc::new(ReadyQueue::new(name))).clone()
+        queues.by_name.entry(name.clone()).or_insert_with(|| Arc::new(ReadyQueue::new(name, self.salt))).clone()
     }
 
     /// The queue of this name, if it was named before.

@@ -100,7 +100,7 @@ impl Store {
         let opened = writer::Opened::open(&options.path, ownership)?;
         let shared = Arc::new(Shared {
             inbox: Inbox::new(),
-            registry: Registry::default(),
+            registry: Registry::new(opened.salt),
             readers: Readers::new(options.path.clone()),
             watchers: Watchers::default(),
             leases: Mutex::new(Leases::new(opened.slots(&options.path)?)),
@@ -162,11 +162,12 @@ impl Shared {
 
     /// Sends one message into a queue.
     pub async fn put(&self, queue: &Arc<ReadyQueue>, outgoing: Outgoing) -> Result<(), QueueError> {
+        let is_new = outgoing.id.is_none();
         let id = outgoing.id.unwrap_or_else(new_id);
         check(&id, &outgoing.message)?;
         let priority = outgoing.priority.unwrap_or(DEFAULT_PRIORITY);
         let job = NewJob { id, message: outgoing.message, due: outgoing.due, priority };
-        let arrival = Arrival::new(queue, job);
+        let arrival = Arrival { is_new, ..Arrival::new(queue, job) };
         self.ask(|reply| Operation::Put { queue: queue.clone(), arrival, reply }).await
     }
 

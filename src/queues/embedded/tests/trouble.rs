@@ -28,6 +28,16 @@ async fn a_file_of_a_newer_windlass_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
+async fn a_file_of_an_earlier_layout_is_refused_and_left_alone() {
+    let bench = closed().await;
+    rusqlite::Connection::open(&bench.options.path).unwrap().execute_batch("PRAGMA user_version = 1").unwrap();
+    let before = std::fs::read(&bench.options.path).unwrap();
+    let refused = refusal(&bench.options);
+    assert!(refused.contains("layout 1") && refused.contains("finish its jobs"), "{refused}");
+    assert_eq!(std::fs::read(&bench.options.path).unwrap(), before);
+}
+
+#[tokio::test]
 async fn somebody_elses_database_is_refused_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("other.db");
