@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use super::lease::Token;
 use super::operation::Operation;
 use super::ready_queue::ReadyQueue;
-use super::receipt::EmbeddedReceipt;
-use super::store::{MAX_MESSAGE, Shared, Store};
+use super::receipt::{EmbeddedReceipt, Issuer};
+use super::store::{MAX_MESSAGE, Store};
 use super::waiting::Waiting;
 use crate::job::Origin;
 use crate::ports::{Capabilities, Delivery, Outgoing, Queue, QueueError, Room, Sink, Source};
@@ -52,11 +52,10 @@ impl Queue for EmbeddedQueue {
         if !self.queue.claim_source() {
             return Err(QueueError::Refused(format!("{} has a source already: let one pool take from it", self.queue.name)));
         }
-        let source = EmbeddedSource {
-            store: self.store.clone(),
-            dead: self.store.shared.registry.dead_of(&self.queue),
-            queue: self.queue.clone(),
-        };
+        let shared = self.store.shared.clone();
+        let dead = shared.registry.dead_of(&self.queue);
+        let issuer = Arc::new(Issuer { shared, dead });
+        let source = EmbeddedSource { store: self.store.clone(), issuer, queue: self.queue.clone() };
         let open = |reply| Operation::Open { queue: source.queue.clone(), tails: None, reply };
         self.store.shared.ask(open).await?;
         Ok(Box::new(source))
@@ -91,8 +90,7 @@ impl Sink for EmbeddedSink {
 struct EmbeddedSource {
     store: Arc<Store>,
     queue: Arc<ReadyQueue>,
-    /// Where the queue's dead letters go.
-    dead: Arc<ReadyQueue>,
+    issuer: Arc<Issuer>,
 }
 
 #[async_trait]
@@ -134,19 +132,15 @@ impl EmbeddedSource {
     }
 
     fn lease(&self, jobs: Vec<Waiting>, room: Room) -> Vec<Delivery> {
-        let tokens = self.store.shared.lease(&self.queue, &jobs, room.lease);
+        let tokens = self.store.shared.lease(&jobs, room.lease);
         let deliver = |(job, token): (Waiting, Token)| Delivery {
             message: job.message.clone(),
             origin: Origin { queue: self.queue.name.clone(), id: Some(job.id.clone()), ..Origin::default() },
             published: Timestamp::from_millisecond(job.submitted).ok(),
             unsettled: job.unsettled,
-            receipt: Box::new(EmbeddedReceipt::new(self.shared(), job, token, &self.dead)),
+            receipt: Box::new(EmbeddedReceipt::new(&self.issuer, job, token)),
         };
         jobs.into_iter().zip(tokens).map(deliver).collect()
-    }
-
-    fn shared(&self) -> &Arc<Shared> {
-        &self.store.shared
     }
 }
 

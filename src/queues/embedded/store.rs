@@ -175,15 +175,22 @@ impl Shared {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn lease(&self, queue: &Arc<ReadyQueue>, jobs: &[Waiting], lease: Duration) -> Vec<Token> {
-        self.leases().grant(queue, jobs, lease::until(lease))
+    pub fn lease(&self, jobs: &[Waiting], lease: Duration) -> Vec<Token> {
+        self.leases().grant(jobs, lease::until(lease))
     }
 
     /// Gives a leased job back to its queue, uncounted; nothing when the lease was lost or is being settled.
     pub fn give_back(&self, token: Token) {
         let lease = self.leases().give_back(token);
         if let Some(lease) = lease {
-            lease.queue.give_back(lease.job);
+            self.put_back(lease.job);
+        }
+    }
+
+    fn put_back(&self, job: Waiting) {
+        // a leased job came from a queue with a number
+        if let Some(queue) = self.registry.numbered(job.place.queue()) {
+            queue.give_back(job);
         }
     }
 
@@ -192,7 +199,7 @@ impl Shared {
         let expired = self.leases().expire(now);
         for lease in expired {
             let unsettled = lease.job.unsettled + 1;
-            lease.queue.give_back(Waiting { unsettled, ..lease.job });
+            self.put_back(Waiting { unsettled, ..lease.job });
         }
     }
 
