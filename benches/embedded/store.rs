@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
-use windlass::job::{DEFAULT_PRIORITY, Message};
+use windlass::job::decode::facets::sort;
+use windlass::job::{DEFAULT_PRIORITY, Decoding, Message};
 use windlass::ports::{Admin as _, Delivery, End, Ending, NewJob, Outgoing, Queue, Room, Sink, Source};
 use windlass::queues::embedded::{EmbeddedConfig, Store, StoreOptions};
 
@@ -61,7 +62,7 @@ async fn work(load: &Load, store: &Arc<Store>, ids: Ids) -> Rate {
     let counter = Arc::new(Counter::default());
     let slots = Semaphore::new(load.tasks);
     let hands = Arc::new(Hands { deliveries: Mutex::default(), count: Semaphore::new(0), slots });
-    let source = queue.source().await.expect("the first source");
+    let source = queue.source(sort(&Decoding::Envelope)).await.expect("the first source");
     let mut tasks = vec![tokio::spawn(lease(source, hands.clone()))];
     for _ in 0..load.tasks {
         tasks.push(tokio::spawn(produce(queue.sink(), load.body, ids, counter.clone())));
@@ -125,7 +126,7 @@ pub fn backlog(load: &Load, waiting: usize) {
     let start = Instant::now();
     let store = open(&scratch);
     runtime().block_on(async {
-        let mut source = store.queue("bench", "bench").source().await.expect("the first source");
+        let mut source = store.queue("bench", "bench").source(sort(&Decoding::Envelope)).await.expect("the first source");
         let room = Room { jobs: 1, bytes: 1 << 20, lease: Duration::from_secs(30) };
         let first = source.next(room).await.expect("a job");
         println!("{:>10.1} ms from opening the file to the first job", start.elapsed().as_secs_f64() * 1e3);

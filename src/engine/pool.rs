@@ -17,6 +17,7 @@ use super::exit::Exit;
 use super::routes::Routes;
 use crate::clock::Clock;
 use crate::job::Decoding;
+use crate::job::decode::facets::sort;
 use crate::ports::{Delivery, Queue, QueueError, Room, Source};
 use crate::retry::{Backoff, Jitter, Policy};
 use crate::telemetry::{PoolMetrics, RouteMetrics, SourceMetrics, Wait};
@@ -227,8 +228,8 @@ impl Intake {
             Door::Open(source) => return source.next(room).await,
             Door::Opening(opening) => self.source = Door::Open(opening.await?),
             Door::Closed => {
-                let queue = self.feed.queue.clone();
-                self.source = Door::Opening(Box::pin(async move { queue.source().await }));
+                let (queue, sort) = (self.feed.queue.clone(), sort(&self.feed.decoding));
+                self.source = Door::Opening(Box::pin(async move { queue.source(sort).await }));
             }
         }
         Ok(Vec::new())

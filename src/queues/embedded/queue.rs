@@ -12,7 +12,7 @@ use super::receipt::{EmbeddedReceipt, Issuer};
 use super::store::{MAX_MESSAGE, Store};
 use super::waiting::Waiting;
 use crate::job::Origin;
-use crate::ports::{Capabilities, Delivery, Outgoing, Queue, QueueError, Room, Sink, Source};
+use crate::ports::{Capabilities, Delivery, Outgoing, Queue, QueueError, Room, Sink, Sort, Source};
 
 pub(super) struct EmbeddedQueue {
     /// Held so that the store stays open.
@@ -48,7 +48,7 @@ impl Queue for EmbeddedQueue {
         }
     }
 
-    async fn source(&self) -> Result<Box<dyn Source>, QueueError> {
+    async fn source(&self, _sort: Sort) -> Result<Box<dyn Source>, QueueError> {
         if !self.queue.claim_source() {
             return Err(QueueError::Refused(format!("{} has a source already: let one pool take from it", self.queue.name)));
         }

@@ -71,7 +71,7 @@ async fn damage_met_while_reading_jobs_is_told_and_stops_nobody_else() {
     content[page * 16384..page * 16384 + 2000].fill(0xee);
     std::fs::write(&bench.options.path, &content).unwrap();
     let store = Store::open(bench.options.clone()).unwrap();
-    let told = match store.queue("orders", "orders").source().await {
+    let told = match store.queue("orders", "orders").source(sort(&Decoding::Envelope)).await {
         Err(error) => error.to_string(),
         Ok(mut source) => source.next(room(1)).await.err().unwrap().to_string(),
     };
