@@ -73,9 +73,15 @@ async fn work(load: &Load, store: &Arc<Store>, ids: Ids) -> Rate {
     rate
 }
 
+/// A job of about `size` bytes.
+fn job_of(size: usize) -> Vec<u8> {
+    format!(r#"{{"type":"bench.noop","data":"{}"}}"#, "x".repeat(size.saturating_sub(32))).into()
+}
+
 async fn produce(sink: Arc<dyn Sink>, body: usize, ids: Ids, counter: Arc<Counter>) {
+    let body = job_of(body);
     while !counter.is_over() {
-        let message = Message::of(vec![b'x'; body]);
+        let message = Message::of(body.clone());
         if sink.send(Outgoing { message, id: ids.next(), ..Outgoing::default() }).await.is_err() {
             return;
         }
@@ -143,7 +149,7 @@ async fn fill(store: &Store, body: usize, waiting: usize) {
     for start in (0..waiting).step_by(2000) {
         let job = |number| NewJob {
             id: format!("backlog-{number}").into(),
-            message: Message::of(vec![b'x'; body]),
+            message: Message::of(job_of(body)),
             due: None,
             priority: DEFAULT_PRIORITY,
         };

@@ -5,6 +5,8 @@
 
 mod admin;
 mod audit;
+mod backlog;
+mod bodies;
 pub mod config;
 mod endings;
 mod file;
@@ -23,6 +25,7 @@ mod receipt;
 mod rows;
 mod schema;
 mod slots;
+mod sorted;
 mod store;
 mod waiting;
 mod watch;

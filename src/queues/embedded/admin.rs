@@ -155,7 +155,10 @@ impl Shared {
 fn oldest(connection: &Connection, queue: &ReadyQueue) -> rusqlite::Result<Option<Timestamp>> {
     let in_memory = queue.ready().oldest();
     if let Some(oldest) = in_memory {
-        return Ok(oldest.and_then(|millis| Timestamp::from_millisecond(millis).ok()));
+        let Some(place) = oldest else { return Ok(None) };
+        let mut select = connection.prepare_cached("SELECT submitted FROM jobs WHERE place = ?")?;
+        let submitted: Option<i64> = select.query_row([place.0], |row| row.get(0)).optional()?;
+        return Ok(submitted.and_then(|millis| Timestamp::from_millisecond(millis).ok()));
     }
     let Some(number) = queue.number() else { return Ok(None) };
     let mut head = connection.prepare_cached("SELECT submitted FROM jobs WHERE place BETWEEN ? AND ? ORDER BY place LIMIT 1")?;

@@ -9,7 +9,6 @@ use tokio::sync::oneshot;
 use super::lease::Token;
 use super::located::Located;
 use super::place::{Place, QueueNumber};
-use super::ready::Withdrawn;
 use super::ready_queue::ReadyQueue;
 use super::store::Shared;
 use super::waiting::{Parts, Stored, Waiting};
@@ -111,7 +110,7 @@ pub(super) struct Act {
     /// The queue the job was submitted to.
     pub home: QueueNumber,
     /// What was held back from the source while the action is under way.
-    pub withdrawn: Option<(Arc<ReadyQueue>, Place, Withdrawn)>,
+    pub withdrawn: Option<(Arc<ReadyQueue>, Place)>,
     /// Where the job stands now, if it still does.
     pub moved: Place,
     pub reply: Reply<Acted>,
@@ -125,7 +124,8 @@ impl Arrival {
             // the order in which a message read back from the file has its headers
             message.headers = Parts::clone(parts).into_headers();
         }
-        let job = Stored { digest: queue.digest(&id), id, priority: priority.min(9), message };
+        let sorted = queue.sorted(&message);
+        let job = Stored { digest: queue.digest(&id), id, priority: priority.min(9), sorted, message };
         Arrival { job: Arc::new(job), parts, due: due.map(Timestamp::as_millisecond), is_new: false, place: Place::NONE }
     }
 }
@@ -138,8 +138,8 @@ impl Act {
 
     /// Puts what was held back from the source where it was.
     pub fn undo(&mut self) {
-        if let Some((queue, place, withdrawn)) = self.withdrawn.take() {
-            queue.undo(place, withdrawn);
+        if let Some((queue, place)) = self.withdrawn.take() {
+            queue.undo(place);
         }
     }
 }

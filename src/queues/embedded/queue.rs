@@ -12,7 +12,7 @@ use super::receipt::{EmbeddedReceipt, Issuer};
 use super::store::{MAX_MESSAGE, Store};
 use super::waiting::Waiting;
 use crate::job::Origin;
-use crate::ports::{Capabilities, Delivery, Outgoing, Queue, QueueError, Room, Sink, Sort, Source};
+use crate::ports::{Capabilities, Delivery, Outgoing, Queue, QueueError, Room, Sink, Sort, Source, Strand};
 
 pub(super) struct EmbeddedQueue {
     /// Held so that the store stays open.
@@ -48,10 +48,11 @@ impl Queue for EmbeddedQueue {
         }
     }
 
-    async fn source(&self, _sort: Sort) -> Result<Box<dyn Source>, QueueError> {
+    async fn source(&self, sort: Sort) -> Result<Box<dyn Source>, QueueError> {
         if !self.queue.claim_source() {
             return Err(QueueError::Refused(format!("{} has a source already: let one pool take from it", self.queue.name)));
         }
+        self.queue.set_sort(sort);
         let shared = self.store.shared.clone();
         let dead = shared.registry.dead_of(&self.queue);
         let issuer = Arc::new(Issuer { shared, dead });
@@ -101,17 +102,26 @@ impl Source for EmbeddedSource {
         }
         loop {
             let arrived = self.queue.arrived.notified();
-            let jobs = self.take(room)?;
-            if !jobs.is_empty() {
-                return Ok(self.lease(jobs, room));
+            let deliveries = self.take(room)?;
+            if !deliveries.is_empty() {
+                return Ok(deliveries);
             }
             arrived.await;
         }
     }
+
+    fn shut(&mut self, strand: &Strand) {
+        self.queue.ready().shut(self.queue.strand(strand));
+    }
+
+    fn open(&mut self, strand: &Strand) {
+        self.queue.ready().open_strand(self.queue.strand(strand));
+    }
 }
 
 impl EmbeddedSource {
-    fn take(&self, room: Room) -> Result<Vec<Waiting>, QueueError> {
+    /// Takes what is in memory and leases it, and has more read.
+    fn take(&self, room: Room) -> Result<Vec<Delivery>, QueueError> {
         let shared = &self.store.shared;
         if shared.inbox.is_closed() {
             return Err(shared.closed());
@@ -120,27 +130,26 @@ impl EmbeddedSource {
             return Err(trouble);
         }
         let mut jobs = Vec::new();
-        let refills = {
+        let (tokens, read) = {
             let mut ready = self.queue.ready();
             ready.take(&room, &mut jobs);
-            ready.refills()
+            // leased before the queue is unlocked: an operator finds a job here or leased, and never in between
+            (shared.lease(&jobs, room.lease), ready.read())
         };
-        for refill in refills {
-            shared.refill(&self.queue, refill);
+        if let Some(read) = read {
+            shared.read_ahead(&self.queue, read);
         }
-        Ok(jobs)
+        Ok(jobs.into_iter().zip(tokens).map(|(job, token)| self.deliver(job, token)).collect())
     }
 
-    fn lease(&self, jobs: Vec<Waiting>, room: Room) -> Vec<Delivery> {
-        let tokens = self.store.shared.lease(&jobs, room.lease);
-        let deliver = |(job, token): (Waiting, Token)| Delivery {
+    fn deliver(&self, job: Waiting, token: Token) -> Delivery {
+        Delivery {
             message: job.message.clone(),
             origin: Origin { queue: self.queue.name.clone(), id: Some(job.id.clone()), ..Origin::default() },
             published: Timestamp::from_millisecond(job.submitted).ok(),
             unsettled: job.unsettled,
             receipt: Box::new(EmbeddedReceipt::new(&self.issuer, job, token)),
-        };
-        jobs.into_iter().zip(tokens).map(deliver).collect()
+        }
     }
 }
 

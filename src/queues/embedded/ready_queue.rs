@@ -8,9 +8,11 @@ use tokio::sync::Notify;
 
 use super::ledger;
 use super::place::{Place, QueueNumber};
-use super::ready::{Ready, Withdrawn};
+use super::ready::Ready;
+use super::sorted::Sorted;
 use super::waiting::Waiting;
-use crate::ports::QueueError;
+use crate::job::Message;
+use crate::ports::{QueueError, Sort, Strand};
 
 /// What a queue's dead letters are called.
 pub(super) const DEAD_SUFFIX: &str = ".dead";
@@ -18,6 +20,9 @@ pub(super) const DEAD_SUFFIX: &str = ".dead";
 pub(super) struct ReadyQueue {
     pub name: Arc<str>,
     seed: u64,
+    salt: u64,
+    /// How the source tells messages apart.
+    sort: RwLock<Option<Sort>>,
     number: OnceLock<QueueNumber>,
     ready: Mutex<Ready>,
     /// There is something to take, or a refill to start.
@@ -31,6 +36,8 @@ impl ReadyQueue {
     fn new(name: Arc<str>, salt: u64) -> Self {
         ReadyQueue {
             seed: ledger::seed(salt, &name),
+            salt,
+            sort: RwLock::default(),
             name,
             number: OnceLock::new(),
             ready: Mutex::default(),
@@ -54,6 +61,20 @@ impl ReadyQueue {
         ledger::digest(self.seed, id)
     }
 
+    pub fn set_sort(&self, sort: Sort) {
+        *self.sort.write().unwrap_or_else(PoisonError::into_inner) = Some(sort);
+    }
+
+    /// The part of the backlog that a message belongs to, once a source has said how to sort.
+    pub fn sorted(&self, message: &Message) -> Option<Sorted> {
+        let sort = self.sort.read().unwrap_or_else(PoisonError::into_inner);
+        sort.as_ref().map(|sort| Sorted::new(self.salt, &sort(message)))
+    }
+
+    pub fn strand(&self, strand: &Strand) -> Sorted {
+        Sorted::of_strand(self.salt, strand)
+    }
+
     pub fn ready(&self) -> MutexGuard<'_, Ready> {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -63,8 +84,8 @@ impl ReadyQueue {
         self.arrived.notify_one();
     }
 
-    pub fn undo(&self, place: Place, withdrawn: Withdrawn) {
-        self.ready().undo(place, withdrawn);
+    pub fn undo(&self, place: Place) {
+        self.ready().undo(place);
         self.arrived.notify_one();
     }
 
@@ -82,6 +103,7 @@ impl ReadyQueue {
     }
 
     pub fn drop_source(&self) {
+        self.ready().open_strands();
         self.has_source.store(false, Ordering::Release);
     }
 }

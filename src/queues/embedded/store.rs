@@ -17,7 +17,7 @@ use super::lease::{self, Leases, Token};
 use super::operation::{Arrival, Operation, Reply};
 use super::queue::EmbeddedQueue;
 use super::readers::Readers;
-use super::ready::Refill;
+use super::ready::Read;
 use super::ready_queue::{ReadyQueue, Registry};
 use super::waiting::Waiting;
 use super::watch::Watchers;
@@ -203,16 +203,27 @@ impl Shared {
         }
     }
 
-    /// Reads a part of a lane into memory, on a thread that may block.
-    pub fn refill(self: &Arc<Self>, queue: &Arc<ReadyQueue>, refill: Refill) {
+    /// Reads, and goes on while there is something to be read, on a thread that may block.
+    pub fn read_ahead(self: &Arc<Self>, queue: &Arc<ReadyQueue>, first: Read) {
         let (shared, queue) = (self.clone(), queue.clone());
         tokio::task::spawn_blocking(move || {
-            let read = shared.readers.read(|connection| rows::refill(connection, &shared.registry, &queue, refill));
-            if let Err(error) = &read {
-                queue.set_trouble(unavailable(&shared.options.path, error));
+            let mut next = Some(first);
+            while let Some(read) = next.filter(|_| !shared.inbox.is_closed()) {
+                let done = shared.readers.read(|connection| rows::read(connection, &shared.registry, &queue, &read));
+                if let Err(error) = &done {
+                    queue.set_trouble(unavailable(&shared.options.path, error));
+                }
+                let failed = done.is_err();
+                let mut ready = queue.ready();
+                match (read, done) {
+                    (_, Err(_)) => ready.not_read(),
+                    (Read::Scan(scan), Ok(rows)) => ready.scanned(scan, rows.jobs, rows.complete),
+                    (Read::Load(heads), Ok(rows)) => ready.loaded(&heads[..rows.looked_for], rows.jobs),
+                }
+                next = if failed { None } else { ready.read() };
+                drop(ready);
+                queue.arrived.notify_one();
             }
-            queue.ready().refill(refill, read.ok());
-            queue.arrived.notify_one();
         });
     }
 }

@@ -91,9 +91,10 @@ impl Writer<'_> {
         };
         let place = found.job.place;
         if place.lane().is_ready() {
-            match found.queue.ready().withdraw(place) {
+            let is_leased = || self.shared.leases().is_leased(place);
+            match found.queue.ready().withdraw(place, is_leased) {
                 Withdrawn::Running => return Ok(Acted::NotNow(State::Running)),
-                withdrawn => act.withdrawn = Some((found.queue.clone(), place, withdrawn)),
+                Withdrawn::Held => act.withdrawn = Some((found.queue.clone(), place)),
             }
         }
         if !fits {

@@ -89,7 +89,7 @@ impl Writer<'_> {
                 drop(reply.send(Ok(())));
             }
             Operation::Act(mut act) => {
-                if let Some((queue, place, _)) = act.withdrawn.take() {
+                if let Some((queue, place)) = act.withdrawn.take() {
                     queue.ready().confirm(place);
                 }
                 if act.acted == Acted::Done {
