@@ -14,7 +14,7 @@ use crate::clock::{Clock, between};
 use crate::job::Origin;
 use crate::job::{Life, Message};
 use crate::ports::{
-    Capabilities, Delivery, Ending, Outgoing, Queue, QueueError, Receipt, Room, Settled, Sink, Source, Transfer, Unsettled,
+    Capabilities, Delivery, Ending, Outgoing, Queue, QueueError, Receipt, Room, Settled, Sink, Sort, Source, Transfer, Unsettled,
 };
 use shelf::{Item, Shelf, Token};
 
@@ -111,7 +111,7 @@ impl Queue for MemoryQueue {
         }
     }
 
-    async fn source(&self) -> Result<Box<dyn Source>, QueueError> {
+    async fn source(&self, _sort: Sort) -> Result<Box<dyn Source>, QueueError> {
         Ok(Box::new(MemorySource { inner: self.inner.clone() }))
     }
 
