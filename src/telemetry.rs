@@ -10,7 +10,7 @@ mod recorder;
 mod route;
 
 use crate::clock::Clock;
-use names::{BUILD_INFO, DELIVERY_BYTES, DELIVERY_BYTES_LIMIT};
+use names::{BUILD_INFO, DELIVERY_BYTES, DELIVERY_BYTES_LIMIT, RELOADS};
 use recorder::{Gauge, Labels, Registry};
 
 pub use pool::{ExitMetrics, PoolMetrics, SourceMetrics, Wait, Waiting};
@@ -54,6 +54,12 @@ impl Telemetry {
     #[must_use]
     pub fn pool(&self, pool: &str) -> PoolMetrics {
         PoolMetrics::new(&self.registry, Labels::default().with("pool", pool))
+    }
+
+    /// The config was reloaded, or refused.
+    pub fn reloaded(&self, done: bool) {
+        let result = Labels::default().with("result", if done { "done" } else { "refused" });
+        self.registry.counter(&RELOADS, &result).increment(1);
     }
 
     /// The metrics of one queue, brought up to date from its counts before a scrape.

@@ -12,6 +12,8 @@ mod letters;
 mod looking;
 #[path = "cli/plugins.rs"]
 mod plugins;
+#[path = "cli/reloading.rs"]
+mod reloading;
 #[path = "cli/submitting.rs"]
 mod submitting;
 #[path = "cli/worker.rs"]

@@ -25,6 +25,9 @@ const BODIES: usize = 64 << 20;
 /// Counts what a system took in against what it holds and what has left it; a JSON document with `ok`.
 pub type Auditor = Arc<dyn Fn() -> BoxFuture<'static, Result<serde_json::Value, String>> + Send + Sync>;
 
+/// Has the worker read its config again; what it changed, or why nothing was.
+pub type Reload = Arc<dyn Fn() -> BoxFuture<'static, Result<serde_json::Value, String>> + Send + Sync>;
+
 /// One system of queues, such as a database file.
 #[derive(Clone)]
 pub struct System {
@@ -73,6 +76,7 @@ pub struct Desk {
     pub body_limit: usize,
     /// In a worker: who it is and what it runs.
     pub worker: Option<(WorkerFacts, Arc<Shared>)>,
+    pub(super) reload: Option<Reload>,
     /// Ends the waiting of every request.
     pub closing: CancellationToken,
     pub(super) bodies: Budget,
@@ -83,13 +87,19 @@ impl Desk {
     #[must_use]
     pub fn new(systems: Vec<System>, queues: Vec<Place>, body_limit: usize) -> Self {
         let bodies = Budget::new(BODIES.max(body_limit));
-        Desk { systems, queues, body_limit, worker: None, closing: CancellationToken::new(), bodies }
+        Desk { systems, queues, body_limit, worker: None, reload: None, closing: CancellationToken::new(), bodies }
     }
 
     /// Puts a living worker behind the desk: running jobs are seen and can be cancelled.
     #[must_use]
     pub fn with_worker(self, facts: WorkerFacts, shared: Arc<Shared>) -> Self {
         Desk { worker: Some((facts, shared)), ..self }
+    }
+
+    /// Lets operators have the worker read its config again.
+    #[must_use]
+    pub fn with_reload(self, reload: Reload) -> Self {
+        Desk { reload: Some(reload), ..self }
     }
 
     pub(super) fn largest_body(&self) -> usize {

@@ -66,7 +66,7 @@ impl Pool {
             Ok(Settled::Done) => {
                 route.map_or(&self.unrouted.metrics, |route| &route.metrics).ended(verdict);
                 if matches!(verdict, Verdict::Park { .. }) {
-                    self.metrics.waits(Wait::Parked);
+                    self.metrics.waits(Wait::Parked, 1);
                 }
             }
             Err(GivenUp::Stopping) => self.metrics.given_back.increment(1),

@@ -1,7 +1,7 @@
 use crate::workshop::Workshop;
 
 /// Every command, as it is typed.
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 27] = [
     "",
     "run",
     "demo",
@@ -15,6 +15,9 @@ const COMMANDS: [&str; 24] = [
     "queues list",
     "queues pause",
     "queues resume",
+    "routes",
+    "top",
+    "reload",
     "dead-letters",
     "dead-letters list",
     "dead-letters show",
