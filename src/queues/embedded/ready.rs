@@ -278,7 +278,9 @@ impl Ready {
 
     /// The commit that took the job away has succeeded.
     pub fn confirm(&mut self, place: Place) {
-        if self.acting.remove(&place).is_some_and(|acting| acting.passed.is_none()) {
+        let Some(acting) = self.acting.remove(&place) else { return };
+        self.bodies.take(place); // a scan may have brought it
+        if acting.passed.is_none() {
             self.gone.insert(place);
         }
     }
@@ -301,3 +303,6 @@ impl Ready {
         known.then(|| self.backlog.oldest())
     }
 }
+
+#[cfg(test)]
+mod tests;
