@@ -41,6 +41,8 @@ pub struct Capabilities {
     /// Attempts and crashes are exact, not an upper bound.
     pub exact_attempts: bool,
     pub honours_priority: bool,
+    /// Its source takes turns over the whole backlog and leaves out the strands that were shut.
+    pub chooses: bool,
     /// The longest delay a message can be sent with; `None` is any.
     pub longest_delay: Option<Duration>,
     /// The longest lease in all; `None` is any.

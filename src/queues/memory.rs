@@ -104,6 +104,7 @@ impl Queue for MemoryQueue {
             keeps_endings: false,
             exact_attempts: true,
             honours_priority: true,
+            chooses: false,
             longest_delay: None,
             longest_lease: None,
             max_message: usize::MAX,

@@ -42,6 +42,7 @@ impl Queue for EmbeddedQueue {
             keeps_endings: true,
             exact_attempts: true,
             honours_priority: true,
+            chooses: true,
             longest_delay: None,
             longest_lease: None,
             max_message: MAX_MESSAGE,
