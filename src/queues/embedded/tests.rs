@@ -9,6 +9,7 @@ mod model;
 mod restart;
 mod settling;
 mod trouble;
+mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
