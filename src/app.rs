@@ -30,8 +30,10 @@ pub enum StartError {
     #[error("queues.{name}: {why}")]
     Queue { name: String, why: String },
     /// Another process has its file open.
-    #[error("queues.{name}: {why}")]
-    Owned { name: String, why: String, socket: PathBuf },
+    #[error("{key}: {why}")]
+    Owned { key: String, why: String, socket: PathBuf },
+    #[error("state: {0}")]
+    State(String),
     #[error("executors.{name}: {why}")]
     Executor { name: String, why: String },
     #[error("{0}")]

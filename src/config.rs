@@ -13,6 +13,7 @@ mod read;
 pub mod route;
 pub mod secret;
 pub mod source;
+pub mod state;
 pub mod worker;
 mod yaml;
 
@@ -28,6 +29,7 @@ pub use queue::{Queue, QueueKind};
 pub use route::Route;
 pub use secret::Secret;
 pub use source::{Loaded, Refused, load, locate};
+pub use state::State;
 pub use worker::{Api, Listen, Telemetry, Worker};
 
 /// Every key with its default and one comment, as text to print or to start a file from.
@@ -41,6 +43,8 @@ pub struct Config {
     pub api: Api,
     pub telemetry: Telemetry,
     pub queues: BTreeMap<String, Queue>,
+    /// What is remembered beyond one job; in the file of the first embedded queue when absent, nowhere without one.
+    pub state: Option<State>,
     pub executors: BTreeMap<String, Executor>,
     pub routes: Vec<Route>,
     /// When there are none, one named `default` takes from every queue that no exit names.
@@ -55,6 +59,7 @@ impl Default for Config {
             api: Api::default(),
             telemetry: Telemetry::default(),
             queues: BTreeMap::from([("jobs".to_owned(), Queue::default())]),
+            state: None,
             executors: BTreeMap::new(),
             routes: Vec::new(),
             pools: BTreeMap::new(),
@@ -73,8 +78,13 @@ impl Config {
         RouteTable::new(self.routes.iter().map(|route| (route.kind.as_str(), route.version.as_deref())))
     }
 
-    /// Adds the pool that is meant where none is written.
+    /// Adds the state store and the pool that are meant where none is written.
     fn complete(&mut self) {
+        let mut embedded = self.queues.values().filter_map(|queue| match &queue.kind {
+            QueueKind::Embedded(embedded) => Some(State::in_file(&embedded.path)),
+            QueueKind::Memory(_) => None,
+        });
+        self.state = self.state.take().or_else(|| embedded.next());
         if !self.pools.is_empty() {
             return;
         }

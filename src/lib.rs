@@ -14,6 +14,7 @@ pub mod queues;
 pub mod retry;
 pub mod routing;
 pub mod schema;
+pub mod state;
 pub mod stop_point;
 pub mod telemetry;
 pub mod units;

@@ -6,12 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which layer may use which, below `src/`. What is not listed may use nothing of the others.
-const DIRECTIONS: [(&str, &[&str]); 6] = [
+const DIRECTIONS: [(&str, &[&str]); 7] = [
     ("job", &["clock", "outcome", "units", "job"]),
     ("outcome", &["job"]),
     ("retry", &["clock", "job", "outcome"]),
     ("routing", &[]),
-    ("queues", &["clock", "job", "outcome", "ports", "stop_point", "units", "queues", "retry"]),
+    ("state", &["clock", "state"]),
+    ("queues", &["clock", "job", "outcome", "ports", "state", "stop_point", "units", "queues", "retry"]),
     ("executors", &["clock", "job", "outcome", "ports", "units", "executors", "retry", "config::secret"]),
 ];
 /// The only files that may hold unsafe code.

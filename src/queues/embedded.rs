@@ -21,6 +21,7 @@ mod receipt;
 mod rows;
 mod schema;
 mod slots;
+mod state;
 mod store;
 mod waiting;
 mod watch;

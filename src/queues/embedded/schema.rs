@@ -9,14 +9,16 @@ use super::file::{self, OpenError};
 
 /// Marks the file as ours: "WNDL".
 const APPLICATION_ID: i64 = 0x574e_444c;
-/// Raised when the tables change; a file with a higher one is left alone.
-const LAYOUT: i64 = 1;
+/// The steps from an empty file to the present tables; a file of an earlier layout is taken through those it lacks when
+/// it is opened, one of a later layout is left alone.
+const LAYOUTS: [&str; 2] = [JOBS, STATE];
+const LAYOUT: i64 = LAYOUTS.len() as i64;
 
 /// `jobs` holds everything that waits or is dead, in the order in which it is run: `place` is queue, lane and sequence
 /// in one integer, see `place.rs`. `ids` finds a job by its id and remembers ids after the end, in `standing`.
 /// `endings` keeps blocks of ends with their events, see `endings.rs`; `ledger` the counts and sums that `audit`
 /// compares the rows with.
-const TABLES: &str = "
+const JOBS: &str = "
     CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID, STRICT;
     CREATE TABLE queues(
         number INTEGER PRIMARY KEY CHECK(number BETWEEN 1 AND 16383), name TEXT NOT NULL UNIQUE, paused INTEGER NOT NULL
@@ -34,6 +36,11 @@ const TABLES: &str = "
     CREATE TABLE ledger(
         queue INTEGER NOT NULL, line TEXT NOT NULL, count INTEGER NOT NULL, sum BLOB NOT NULL, PRIMARY KEY(queue, line)
     ) WITHOUT ROWID, STRICT;";
+
+/// The values of the state store, see `state.rs`.
+const STATE: &str = "
+    CREATE TABLE state(key TEXT PRIMARY KEY, value BLOB NOT NULL, version INTEGER NOT NULL, expires INTEGER) WITHOUT ROWID, STRICT;
+    CREATE INDEX state_expires ON state(expires) WHERE expires IS NOT NULL;";
 
 /// Large pages write fewer, longer pieces per commit; a commit costs the same wait either way.
 const PAGE_SIZE: u32 = 16 * 1024;
@@ -54,15 +61,22 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
          PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY;"
     );
     connection.execute_batch(&pragmas).map_err(explain)?;
-    if identity(&connection).map_err(explain)? == (0, 0) {
-        let written_by = env!("CARGO_PKG_VERSION");
-        let make = format!(
-            "BEGIN IMMEDIATE; {TABLES} INSERT INTO meta VALUES('written_by', '{written_by}'); \
-             PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {LAYOUT}; COMMIT;"
-        );
-        connection.execute_batch(&make).map_err(explain)?;
-    }
+    upgrade(&connection).map_err(explain)?;
     Ok(connection)
+}
+
+/// Takes the file through the steps it lacks, in one transaction; an empty one lacks all.
+fn upgrade(connection: &Connection) -> rusqlite::Result<()> {
+    let (_, version) = identity(connection)?;
+    let missing = LAYOUTS.get(usize::try_from(version).unwrap_or_default()..).unwrap_or_default();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let (steps, written_by) = (missing.concat(), env!("CARGO_PKG_VERSION"));
+    connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE; {steps} INSERT OR REPLACE INTO meta VALUES('written_by', '{written_by}'); \
+         PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {LAYOUT}; COMMIT;"
+    ))
 }
 
 /// Opens a connection that only reads; it never waits for the writer, nor the writer for it.

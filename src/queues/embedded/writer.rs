@@ -7,6 +7,7 @@ mod forget;
 mod put;
 mod settle;
 mod start;
+mod state;
 mod statements;
 
 use std::sync::Arc;
@@ -54,6 +55,8 @@ struct Writer<'c> {
     became_due: Vec<Place>,
     endings: settle::Endings,
     sweep: forget::Sweep,
+    /// When the first value of the state store may be over, in milliseconds since 1970.
+    next_forgotten: i64,
 }
 
 impl Writer<'_> {
@@ -190,6 +193,10 @@ impl Writer<'_> {
                 self.statements.pause.execute((*paused, number)).map(drop)
             }
             Operation::Act(act) => self.act(act),
+            Operation::Change { changes, changed, .. } => {
+                *changed = self.change(changes)?;
+                Ok(())
+            }
             #[cfg(test)]
             Operation::Pragma { .. } => Ok(()),
         }

@@ -1,4 +1,4 @@
-//! What is kept for a time only: endings with their results, and the ids of ended jobs.
+//! What is kept for a time only: endings with their results, the ids of ended jobs, values of the state store.
 
 use super::super::ledger::{FILE, Line};
 use super::super::place::Standing;
@@ -40,7 +40,8 @@ impl Writer<'_> {
     }
 
     fn try_forget_old(&mut self) -> rusqlite::Result<()> {
-        if self.ledger.get(FILE, Line::KnownEnded).count == 0 && self.ledger.get(FILE, Line::KeptEndings).count == 0 {
+        let kept = [Line::KnownEnded, Line::KeptEndings].iter().any(|line| self.ledger.get(FILE, *line).count > 0);
+        if !kept && self.next_forgotten > self.now {
             return Ok(());
         }
         let oldest = self.now - millis(self.shared.options.results_for);
@@ -51,6 +52,9 @@ impl Writer<'_> {
         }
         if self.ledger.get(FILE, Line::KnownEnded).count > 0 {
             self.sweep(EACH_TICK)?;
+        }
+        if self.next_forgotten <= self.now {
+            self.forget_state()?;
         }
         self.commit()?;
         self.ledger.committed();

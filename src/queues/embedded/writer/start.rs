@@ -97,6 +97,7 @@ fn prepare(connection: &Connection, shared: Arc<Shared>) -> rusqlite::Result<Wri
         became_due: Vec::new(),
         endings: settle::Endings::default(),
         sweep: forget::Sweep::default(),
+        next_forgotten: i64::MIN,
         shared,
     })
 }
