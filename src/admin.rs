@@ -10,6 +10,7 @@ pub mod jobs;
 mod queues;
 mod refusal;
 mod request;
+mod schedules;
 pub mod serve;
 pub mod view;
 mod worker;
@@ -42,6 +43,8 @@ pub fn router(desk: Arc<Desk>, access: Access) -> Router {
         .route("/dead-letters/{id}", get(dead_letters::show))
         .route("/dead-letters/{id}/replay", post(dead_letters::replay))
         .route("/dead-letters/{id}/discard", post(dead_letters::discard))
+        .route("/schedules", get(schedules::list))
+        .route("/schedules/{name}/run", post(schedules::run))
         .route("/audit", get(worker::audit))
         .route("/worker", get(worker::show))
         .fallback(refusal::no_such_path)

@@ -3,6 +3,7 @@
 pub mod parts;
 mod progress;
 mod queues;
+mod schedules;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::ports::Executor;
 use crate::telemetry::{Telemetry, probes};
 use progress::Watch;
 pub use queues::{Opened, Systems};
+pub use schedules::schedules;
 
 /// How often queue depths are looked up for `/health`, and histograms folded.
 const UPKEEP: Duration = Duration::from_secs(1);
@@ -64,7 +66,8 @@ impl App {
         let systems = Systems::open_soon(config, &loaded.source.base, shared.clock).await?;
         let executors = parts::executors(config, &loaded.source.base)?;
         let pools = parts::pools(config, &shared, &systems, &executors, &telemetry)?;
-        let desk = Arc::new(systems.desk(config, Some(shared.clone())));
+        let schedules = schedules::schedules(config, &systems, shared.clock, &telemetry)?;
+        let desk = Arc::new(systems.desk(config, Some(shared.clone())).with_schedules(schedules.clone()));
         let watch = Arc::new(Watch::new(shared.clone(), &pools, &systems, &telemetry));
         let closing = desk.closing.clone();
         let mut listeners = listen(config, loaded, &desk, &systems, &closing).await?;
@@ -74,6 +77,9 @@ impl App {
         let executors = executors.into_values().collect();
         let grace = config.worker.grace.0;
         let engine = Engine::start(shared.clone(), &pools);
+        if let Some(schedules) = schedules {
+            listeners.spawn(schedules.run(shared.stop.clone()));
+        }
         Ok(App { shared, desk, systems, engine, executors, listeners, closing, grace })
     }
 

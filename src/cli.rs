@@ -13,6 +13,7 @@ mod jobs;
 mod plugin;
 mod queues;
 pub mod run;
+mod schedules;
 mod schema;
 pub mod screen;
 pub mod session;
@@ -79,6 +80,7 @@ enum Command {
     Check(check::Check),
     Explain(explain::Explain),
     Plugin(plugin::Plugin),
+    Schedules(schedules::Schedules),
     Schema(schema::Schema),
     Completions(completions::Completions),
 }
@@ -142,6 +144,7 @@ fn dispatch(command: Command, globals: &Globals, screen: &mut Screen) -> Result<
         Command::Jobs(args) => wait_for(jobs::run(args, globals, screen)),
         Command::Queues(args) => wait_for(queues::run(args, globals, screen)),
         Command::DeadLetters(args) => wait_for(dead_letters::run(args, globals, screen)),
+        Command::Schedules(args) => wait_for(schedules::run(args, globals, screen)),
         Command::Audit(args) => wait_for(audit::run(args, globals, screen)),
         Command::Plugin(args) => wait_for(plugin::run(args, globals, screen)),
     }

@@ -11,6 +11,7 @@ pub mod problem;
 pub mod queue;
 mod read;
 pub mod route;
+pub mod schedule;
 pub mod secret;
 pub mod source;
 pub mod state;
@@ -27,6 +28,7 @@ pub use pool::Pool;
 pub use problem::Problem;
 pub use queue::{Queue, QueueKind};
 pub use route::Route;
+pub use schedule::Schedule;
 pub use secret::Secret;
 pub use source::{Loaded, Refused, load, locate};
 pub use state::State;
@@ -44,9 +46,12 @@ pub struct Config {
     pub telemetry: Telemetry,
     pub queues: BTreeMap<String, Queue>,
     /// What is remembered beyond one job; in the file of the first embedded queue when absent, nowhere without one.
+    #[serde(default)]
     pub state: Option<State>,
     pub executors: BTreeMap<String, Executor>,
     pub routes: Vec<Route>,
+    /// Jobs that are submitted by themselves, by name.
+    pub schedules: BTreeMap<String, Schedule>,
     /// When there are none, one named `default` takes from every queue that no exit names.
     #[serde(default)]
     pub pools: BTreeMap<String, Pool>,
@@ -62,6 +67,7 @@ impl Default for Config {
             state: None,
             executors: BTreeMap::new(),
             routes: Vec::new(),
+            schedules: BTreeMap::new(),
             pools: BTreeMap::new(),
         };
         config.complete();

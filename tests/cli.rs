@@ -12,6 +12,8 @@ mod letters;
 mod looking;
 #[path = "cli/plugins.rs"]
 mod plugins;
+#[path = "cli/schedules.rs"]
+mod schedules;
 #[path = "cli/submitting.rs"]
 mod submitting;
 #[path = "cli/worker.rs"]

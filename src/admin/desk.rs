@@ -13,6 +13,7 @@ use crate::engine::Shared;
 use crate::engine::budget::Budget;
 use crate::job::Decoding;
 use crate::ports::{Admin, Cursor, Entry, Filter, Page, QueueStats};
+use crate::schedules::Schedules;
 
 /// The longest that a request waits for the end of a job.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(300);
@@ -72,6 +73,8 @@ pub struct Desk {
     pub body_limit: usize,
     /// In a worker: who it is and what it runs.
     pub worker: Option<(WorkerFacts, Arc<Shared>)>,
+    /// The periodic jobs of the config.
+    pub schedules: Option<Arc<Schedules>>,
     /// Ends the waiting of every request.
     pub closing: CancellationToken,
     pub(super) bodies: Budget,
@@ -82,13 +85,18 @@ impl Desk {
     #[must_use]
     pub fn new(systems: Vec<System>, queues: Vec<Place>, body_limit: usize) -> Self {
         let bodies = Budget::new(BODIES.max(body_limit));
-        Desk { systems, queues, body_limit, worker: None, closing: CancellationToken::new(), bodies }
+        Desk { systems, queues, body_limit, worker: None, schedules: None, closing: CancellationToken::new(), bodies }
     }
 
     /// Puts a living worker behind the desk: running jobs are seen and can be cancelled.
     #[must_use]
     pub fn with_worker(self, facts: WorkerFacts, shared: Arc<Shared>) -> Self {
         Desk { worker: Some((facts, shared)), ..self }
+    }
+
+    #[must_use]
+    pub fn with_schedules(self, schedules: Option<Arc<Schedules>>) -> Self {
+        Desk { schedules, ..self }
     }
 
     pub(super) fn largest_body(&self) -> usize {

@@ -4,6 +4,7 @@ mod names;
 mod numbers;
 mod places;
 mod plugins;
+mod schedules;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -76,6 +77,7 @@ pub(super) fn inspect(source: &Source, config: &Config, whole: bool) -> Vec<Prob
     inspection.numbers();
     inspection.places();
     inspection.plugins();
+    inspection.schedules();
     if whole {
         inspection.idle();
     }

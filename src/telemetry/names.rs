@@ -42,6 +42,11 @@ metrics! {
     PUBLISHED "published_total" "Messages that an exit has confirmed."
     PUBLISH_RETRIES "publish_retries_total" "Attempts to publish that failed and are tried again."
 
+    // by schedule
+    SCHEDULE_FIRED "schedule_fired_total" "Due times of a schedule whose job was submitted."
+    SCHEDULE_PASSED_OVER "schedule_passed_over_total" "Due times that were missed and not made up for."
+    SCHEDULE_ERRORS "schedule_errors_total" "Due times that could not be seen to and are tried again."
+
     // by queue, looked up before a scrape
     QUEUE_JOBS "queue_jobs" "Jobs in a queue by state."
     QUEUE_ENDED "queue_ended_total" "Jobs of a queue that have ended."

@@ -289,3 +289,38 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_schedule_that_cannot_work_is_refused_with_what_would() {
+    let yaml = "schedules:\n  a: { cron: '0 0 30 2 *', queue: jobs, type: t }\n  b: { cron: '0 25 * * *', queue: jobs, type: t }\n  \
+                c: { cron: '0 7 * * *', zone: Europe/Viena, queue: jobs, type: t }\n  d: { queue: jbos, type: t }\n  \
+                e: { every: 10ms, queue: raw, type: t, priority: 11 }\n  f: { every: 1m, cron: '@daily', queue: jobs, type: '' }\n  \
+                g: { every: 1m, zone: UTC, jitter: 1h, queue: jobs, type: other }\n\
+                queues: { jobs: { embedded: {} }, raw: { embedded: {}, decode: { raw: { type: t } } } }\n";
+    let expected = [
+        (4, "schedules.a.cron", "never due"),
+        (5, "schedules.b.cron", "such as"),
+        (6, "schedules.c.zone", "Europe/Vienna"),
+        (7, "schedules.d", "write \"cron"),
+        (7, "schedules.d.queue", "jobs"),
+        (8, "schedules.e.every", "1s or more"),
+        (8, "schedules.e.queue", "decode: envelope"),
+        (8, "schedules.e.priority", "0 to 9"),
+        (9, "schedules.f.every", "cron already"),
+        (9, "schedules.f.type", "empty"),
+        (10, "schedules.g.zone", "no effect"),
+        (10, "schedules.g.jitter", "overtake"),
+        (10, "schedules.g.type", "no route"),
+    ];
+    finds(&format!("{PLUGIN}{ROUTE}{yaml}"), &expected);
+}
+
+#[test]
+fn what_must_remember_something_needs_a_place_for_it() {
+    let schedule = "schedules: { a: { every: 1m, queue: jobs, type: t } }\nqueues: { jobs: { memory: {} } }\n";
+    let fix = "state: { embedded: { path: windlass.db } }";
+    finds(&format!("{PLUGIN}{ROUTE}{schedule}"), &[(3, "schedules.a", fix)]);
+    finds(&format!("{PLUGIN}{ROUTE}{schedule}state: {{ memory: {{}} }}\n"), &[]);
+    let nowhere = "state: { embedded: { path: nowhere/state.db } }\n";
+    finds(&format!("{PLUGIN}{ROUTE}{schedule}{nowhere}"), &[(5, "state.embedded.path", "not there")]);
+}
