@@ -6,6 +6,7 @@ pub mod exit;
 pub mod pool;
 pub mod routes;
 pub mod running;
+pub mod screen;
 mod settle;
 pub mod worker;
 

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod executors;
+pub mod expression;
 pub mod job;
 pub mod outcome;
 pub mod ports;

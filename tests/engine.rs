@@ -5,6 +5,8 @@
 mod faults;
 #[path = "engine/pipeline.rs"]
 mod pipeline;
+#[path = "engine/screen.rs"]
+mod screen;
 mod support;
 #[path = "engine/suspicion.rs"]
 mod suspicion;

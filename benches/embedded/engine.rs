@@ -47,6 +47,7 @@ fn pool(shared: &Arc<Shared>, queue: Arc<dyn Queue>, executor: Arc<dyn Executor>
     let telemetry = Telemetry::install().expect("metrics");
     let metrics = telemetry.pool("default");
     let feed = Feed {
+        screen: windlass::engine::screen::Screen::default(),
         name: queue.name().into(),
         decoding: Decoding::Envelope,
         again: Arc::new(Exit::new(queue.sink(), metrics.exit("again"))),

@@ -11,8 +11,10 @@ use crate::engine::Shared;
 use crate::engine::exit::Exit;
 use crate::engine::pool::{Feed, Pool, Slots, Unrouted};
 use crate::engine::routes::{Route, Routes};
+use crate::engine::screen::Screen;
 use crate::executors::command::CommandExecutor;
 use crate::executors::python::PythonExecutor;
+use crate::expression::Wrong;
 use crate::ports::Executor;
 use crate::telemetry::{PoolMetrics, Telemetry};
 
@@ -83,11 +85,17 @@ impl Bench<'_> {
             name: opened.queue.name().into(),
             queue: opened.queue.clone(),
             decoding: opened.decoding.clone(),
+            screen: self.screen(name)?,
             again: Arc::new(Exit::new(opened.queue.sink(), metrics.exit(name))),
             dead_letters: Arc::new(Exit::new(dead.clone(), metrics.exit(dead.address()))),
             metrics: metrics.source(name),
             state: Mutex::default(),
         }))
+    }
+
+    fn screen(&self, queue: &str) -> Result<Screen, StartError> {
+        let wrong = |wrong: Wrong| StartError::Queue { name: queue.to_owned(), why: format!("where: {}", wrong.message) };
+        self.config.queues.get(queue).map_or(Ok(Screen::default()), |block| block.screen().map_err(wrong))
     }
 
     fn exit(&self, queue: Option<&str>, metrics: &PoolMetrics) -> Result<Option<Arc<Exit>>, StartError> {

@@ -1,5 +1,6 @@
 //! `windlass check`: everything that is wrong with a config, at once and without running it.
 
+mod expressions;
 mod names;
 mod numbers;
 mod places;
@@ -78,6 +79,7 @@ pub(super) fn inspect(source: &Source, config: &Config, whole: bool) -> Vec<Prob
     inspection.places();
     inspection.plugins();
     inspection.schedules();
+    inspection.expressions();
     if whole {
         inspection.idle();
     }

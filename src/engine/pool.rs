@@ -15,6 +15,7 @@ use super::Shared;
 use super::budget::Reserved;
 use super::exit::Exit;
 use super::routes::Routes;
+use super::screen::Screen;
 use crate::clock::Clock;
 use crate::job::Decoding;
 use crate::ports::{Delivery, Queue, QueueError, Room, Source};
@@ -57,6 +58,8 @@ pub struct Feed {
     pub queue: Arc<dyn Queue>,
     pub name: Arc<str>,
     pub decoding: Decoding,
+    /// What the source asks of its jobs.
+    pub screen: Screen,
     /// The queue itself: where retries go on kinds that publish them.
     pub again: Arc<Exit>,
     /// The dead letters beside the queue.

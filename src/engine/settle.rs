@@ -70,8 +70,10 @@ impl Pool {
         match settled {
             Ok(Settled::Done) => {
                 route.map_or(&self.unrouted.metrics, |route| &route.metrics).ended(verdict);
-                if matches!(verdict, Verdict::Park { .. }) {
-                    self.metrics.waits(Wait::Parked);
+                match verdict {
+                    Verdict::Park { .. } => self.metrics.waits(Wait::Parked),
+                    Verdict::Discard { by } => self.metrics.discarded(by),
+                    _ => {}
                 }
             }
             Err(GivenUp::Stopping) => self.metrics.given_back.increment(1),

@@ -20,7 +20,6 @@ use crate::outcome::{Class, Failure, Interruption, Outcome, Reason, Verdict};
 use crate::ports::{Delivery, QueueError};
 use crate::retry::{self, Moment, Policy};
 use crate::telemetry::Wait;
-use crate::units::spell_size;
 
 /// Deliveries that were neither settled nor given back, after which a job is run alone to find out.
 const SUSPICION: u32 = 2;
@@ -45,14 +44,9 @@ impl Pool {
             Ok(job) => job,
             Err(malformed) => return Box::pin(self.settle_malformed(malformed, held)).await,
         };
-        let size = held.message.body.len();
-        let found = if size > self.shared.body_limit { Err(self.too_large(size)) } else { self.route_of(&job) };
-        let route = match found {
+        let route = match self.admit(&job, &held) {
             Ok(route) => route,
-            Err(failure) => {
-                let verdict = retry::decide(failure.into(), &job, &self.unrouted.policy, &self.moment(Duration::ZERO));
-                return self.settle(&verdict, &job, None, held).await;
-            }
+            Err(verdict) => return self.settle(&verdict, &job, None, held).await,
         };
         let turn = self.turn_of(&job, delivery.unsettled, &mut held.lease).await;
         let started = Instant::now();
@@ -64,20 +58,6 @@ impl Pool {
             },
         };
         self.settle(&verdict, &job, Some(&route), held).await; // publish, wait for the confirm, then ack: last line
-    }
-
-    fn route_of(&self, job: &Job) -> Result<Arc<Route>, Failure> {
-        let found = self.routes.find(&job.kind, job.version.as_deref()).cloned();
-        found.ok_or_else(|| {
-            let version = job.version.as_ref().map(|version| format!(" version {version}")).unwrap_or_default();
-            Failure::new(Class::NoRoute, format!("no route matches the type {:?}{version}", job.kind))
-        })
-    }
-
-    /// Of a message that came past the API: from another system, or from before the limit was lowered.
-    fn too_large(&self, size: usize) -> Failure {
-        let limit = spell_size(self.shared.body_limit as u64);
-        Failure::new(Class::Rejected, format!("the message is {size} bytes long; at most {limit} are run (worker.body_limit)"))
     }
 
     /// What is decided before a run: the crash of a marked job, a deadline that has passed, a time that has not come.

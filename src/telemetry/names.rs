@@ -34,6 +34,7 @@ metrics! {
     WAITS "waits_total" "How often something had to wait, by the limit it waited for."
     FENCED_ACKS "fenced_acks_total" "Settlements that came after the lease was lost and changed nothing."
     LEASES_LOST "leases_lost_total" "Leases that could not be renewed in time."
+    DISCARDED "discarded_total" "Jobs that were ended without a run or a dead letter, by what discarded them."
     GIVEN_BACK "given_back_total" "Deliveries given back to their queue without an attempt."
 
     // by pool and queue, by pool and exit

@@ -6,6 +6,7 @@ use std::time::Duration;
 use windlass::clock::Clock;
 use windlass::engine::budget::Budget;
 use windlass::engine::exit::Exit;
+use windlass::engine::pool::Pool;
 use windlass::engine::routes::Route;
 use windlass::engine::{Engine, Shared};
 use windlass::job::Message;
@@ -22,6 +23,8 @@ pub struct World {
     pub routes: Vec<Arc<Route>>,
     pub from: Vec<Arc<dyn Queue>>,
     pub results: Option<Arc<dyn Sink>>,
+    /// What else is done to the pool before it starts.
+    pub tune: Box<dyn Fn(&mut Pool)>,
 }
 
 impl World {
@@ -34,6 +37,7 @@ impl World {
             routes,
             from: vec![Arc::new(memory.queue("jobs"))],
             results: Some(memory.queue("results").sink()),
+            tune: Box::new(|_| {}),
             memory,
         }
     }
@@ -41,6 +45,7 @@ impl World {
     pub fn start(&self) -> Engine {
         let mut pool = pool(&self.shared, &self.from, self.slots, self.routes.clone());
         pool.results = self.results.as_ref().map(|sink| Arc::new(Exit::new(sink.clone(), pool.metrics.exit("results"))));
+        (self.tune)(&mut pool);
         Engine::start(self.shared.clone(), &[Arc::new(pool)])
     }
 

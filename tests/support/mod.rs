@@ -9,6 +9,7 @@ use windlass::engine::Shared;
 use windlass::engine::exit::Exit;
 use windlass::engine::pool::{Feed, Pool, Slots, Unrouted};
 use windlass::engine::routes::{Route, Routes};
+use windlass::engine::screen::Screen;
 use windlass::job::{Decoding, Job};
 use windlass::outcome::{Failure, Outcome, Output};
 use windlass::ports::{Context, Executor, Queue, Stopped};
@@ -70,6 +71,7 @@ pub fn pool(shared: &Arc<Shared>, from: &[Arc<dyn Queue>], slots: usize, list: V
             name: queue.name().into(),
             queue: queue.clone(),
             decoding: Decoding::Envelope,
+            screen: Screen::default(),
             again: Arc::new(Exit::new(queue.sink(), metrics.exit(queue.name()))),
             dead_letters: Arc::new(Exit::new(queue.dead_letters(), metrics.exit("dead"))),
             metrics: metrics.source(queue.name()),

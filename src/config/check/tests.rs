@@ -324,3 +324,18 @@ fn what_must_remember_something_needs_a_place_for_it() {
     let nowhere = "state: { embedded: { path: nowhere/state.db } }\n";
     finds(&format!("{PLUGIN}{ROUTE}{schedule}{nowhere}"), &[(5, "state.embedded.path", "not there")]);
 }
+
+#[test]
+fn an_expression_that_cannot_be_evaluated_is_refused_with_its_column() {
+    let yaml = "queues:\n  jobs:\n    embedded: {}\n    where: 'job.tenant != \"test\" && dta.size < 1'\n    max_age: 0s\n  \
+                b: { memory: {}, where: data.size < }\n";
+    let expected = [
+        (6, "queues.jobs.where", "no variable \"dta\""),
+        (7, "queues.jobs.max_age", "too old"),
+        (8, "queues.b.where", "at column 12"),
+    ];
+    finds(&format!("{PLUGIN}{ROUTE}{yaml}"), &expected);
+    let found = problems_in(folder().path(), &format!("{PLUGIN}{ROUTE}{yaml}"));
+    let columns: Vec<usize> = found.iter().filter_map(|problem| problem.place).map(|place| place.column).collect();
+    assert_eq!(columns, [13 + 24, 14, 27 + 11]);
+}

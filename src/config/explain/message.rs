@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use crate::config::problem::wrap;
 use crate::config::queue::QueueKind;
-use crate::config::{Config, Pool, Route};
+use crate::config::{Config, Pool, Queue, Route};
 use crate::job::decode::{self, Received};
 use crate::job::{Job, Message, Origin};
+use crate::outcome::Verdict;
 use crate::retry::{Jitter, OnUnknown};
 use crate::units::Span;
 
@@ -30,6 +31,13 @@ pub struct Explanation {
 pub enum Fate {
     /// Dead-lettered at once, for this reason.
     Malformed(String),
+    /// Its queue does not take it.
+    Refused {
+        job: JobFields,
+        #[serde(flatten)]
+        end: Refusal,
+        exits: Exits,
+    },
     /// No route takes it: it waits this long for one, then it is dead-lettered.
     NoRoute {
         job: JobFields,
@@ -43,6 +51,18 @@ pub enum Fate {
         kind: &'static str,
         policy: Treatment,
         exits: Exits,
+    },
+}
+
+/// What becomes of a job that its queue does not take.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// Ended without a trace but a count, by this.
+    DiscardedBy(String),
+    DeadLettered {
+        reason: String,
+        why: String,
     },
 }
 
@@ -98,10 +118,21 @@ pub fn explain_message(config: &Config, queue: Option<&str>, message: &Message, 
     let origin = Origin { queue: queue.as_str().into(), id: Some(NO_ID.into()), ..Origin::default() };
     let received = Received { origin, published: Some(now), now };
     let fate = match decode::decode(message, &block.decode.decoding(), &received) {
-        Ok(job) => fate(config, pool, &queue, &job)?,
+        Ok(job) => match refusal(block, &job, now) {
+            Some(end) => Fate::Refused { job: fields(&job), end, exits: exits(config, pool, &queue, None) },
+            None => fate(config, pool, &queue, &job)?,
+        },
         Err(malformed) => Fate::Malformed(malformed.0),
     };
     Ok(Explanation { queue, pool: name.clone(), fate })
+}
+
+fn refusal(block: &Queue, job: &Job, now: Timestamp) -> Option<Refusal> {
+    match block.screen().ok()?.verdict(job, now)? {
+        Verdict::DeadLetter { reason, message, .. } => Some(Refusal::DeadLettered { reason: reason.to_string(), why: message }),
+        Verdict::Discard { by } => Some(Refusal::DiscardedBy(by.to_string())),
+        _ => None,
+    }
 }
 
 fn fate(config: &Config, pool: &Pool, queue: &str, job: &Job) -> Result<Fate, String> {
@@ -169,6 +200,14 @@ impl fmt::Display for Explanation {
         fact(f, "comes from", &format!("queue {}, pool {}", self.queue, self.pool))?;
         match &self.fate {
             Fate::Malformed(why) => fact(f, "is no job", &format!("dead-lettered at once as malformed: {why}")),
+            Fate::Refused { job, end, exits } => {
+                job.fmt(f)?;
+                match end {
+                    Refusal::DiscardedBy(by) => fact(f, "not wanted", &format!("discarded by {by}, and counted"))?,
+                    Refusal::DeadLettered { reason, why } => fact(f, "not run", &format!("dead-lettered as {reason}: {why}"))?,
+                }
+                exits.fmt(f)
+            }
             Fate::NoRoute { job, no_route, exits } => {
                 job.fmt(f)?;
                 fact(f, "route", &format!("none: waits up to {}, then dead-lettered as no_route", spell(*no_route)))?;

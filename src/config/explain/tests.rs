@@ -90,3 +90,16 @@ fn a_queue_that_no_pool_takes_from_is_said() {
     let error = explain_message(&loaded.config, Some("out"), &Message::default(), Timestamp::UNIX_EPOCH).unwrap_err();
     assert!(error.contains("\"out\""), "{error}");
 }
+
+#[test]
+fn a_job_that_its_queue_does_not_take_is_told_its_end() {
+    let (_folder, loaded) = loaded(&CONFIG.replace("queue: tasks }", "queue: tasks }, where: data.n < 5"));
+    let end =
+        |body: &str| explain_message(&loaded.config, None, &Message::of(body.to_owned()), Timestamp::now()).unwrap().to_string();
+    let wanted = end(r#"{"type":"report","data":{"n":1}}"#);
+    assert!(wanted.contains("runs on"), "{wanted}");
+    let unwanted = end(r#"{"type":"report","data":{"n":7}}"#);
+    assert!(unwanted.contains("not wanted    discarded by where"), "{unwanted}");
+    let unanswered = end(r#"{"type":"report","data":{}}"#);
+    assert!(unanswered.contains("dead-lettered as rejected: where: data.n < 5"), "{unanswered}");
+}

@@ -1,0 +1,95 @@
+//! Before a job is routed: is it small enough, young enough, and wanted by its source.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::pool::Pool;
+use super::routes::Route;
+use super::settle::Held;
+use crate::clock::between;
+use crate::expression::{Expression, Subject};
+use crate::job::Job;
+use crate::outcome::{Class, Failure, Reason, Verdict};
+use crate::retry;
+use crate::units::{spell_duration, spell_size};
+
+/// Who discards the jobs that a source does not want, as it is recorded.
+const BY: &str = "where";
+
+/// What a source asks of its jobs.
+#[derive(Debug, Default)]
+pub struct Screen {
+    /// `where:`, true of every job that is wanted.
+    pub wanted: Option<Expression>,
+    /// Since a job was published or, where it asked to wait, since it was due.
+    pub max_age: Option<Duration>,
+}
+
+impl Screen {
+    /// What becomes of a job that does not pass; none for one that does. A job about which the expression has no answer
+    /// is not dropped: it becomes a dead letter that says why.
+    #[must_use]
+    pub fn verdict(&self, job: &Job, now: Timestamp) -> Option<Verdict> {
+        self.too_old(job, now).or_else(|| self.unwanted(job))
+    }
+
+    /// A replayed job is as old as it was: whoever replays it wants it run all the same.
+    fn too_old(&self, job: &Job, now: Timestamp) -> Option<Verdict> {
+        let limit = self.max_age.filter(|_| job.life.replay == 0)?;
+        let since = job.life.first_seen.max(job.not_before).unwrap_or(now);
+        let age = between(since, now);
+        (age > limit).then(|| {
+            let [age, limit] = [Duration::from_secs(age.as_secs()), limit].map(spell_duration);
+            dead(job, Class::Expired, format!("the job is {age} old; its queue takes jobs of at most {limit} (max_age)"))
+        })
+    }
+
+    fn unwanted(&self, job: &Job) -> Option<Verdict> {
+        let wanted = self.wanted.as_ref()?;
+        match wanted.holds(Subject { job, result: None }) {
+            Ok(true) => None,
+            Ok(false) => Some(Verdict::Discard { by: BY.into() }),
+            Err(why) => Some(dead(job, Class::Rejected, format!("where: {wanted} has no answer for this job: {why}"))),
+        }
+    }
+}
+
+/// A dead letter that no run has led to.
+pub(super) fn dead(job: &Job, class: Class, message: String) -> Verdict {
+    let mut life = job.life.clone();
+    (life.due, life.park, life.suspect) = (None, None, false);
+    life.last_was(class, &message);
+    Verdict::DeadLetter { reason: Reason::Class(class), class, message, life }
+}
+
+impl Pool {
+    /// The route of a job; what becomes of one that none may take.
+    pub(super) fn admit(&self, job: &Job, held: &Held<'_>) -> Result<Arc<Route>, Box<Verdict>> {
+        let decided =
+            |failure: Failure| Box::new(retry::decide(failure.into(), job, &self.unrouted.policy, &self.moment(Duration::ZERO)));
+        let size = held.message.body.len();
+        if size > self.shared.body_limit {
+            return Err(decided(self.too_large(size)));
+        }
+        match held.feed.screen.verdict(job, held.received.now) {
+            Some(verdict) => Err(Box::new(verdict)),
+            None => self.route_of(job).map_err(decided),
+        }
+    }
+
+    fn route_of(&self, job: &Job) -> Result<Arc<Route>, Failure> {
+        let found = self.routes.find(&job.kind, job.version.as_deref()).cloned();
+        found.ok_or_else(|| {
+            let version = job.version.as_ref().map(|version| format!(" version {version}")).unwrap_or_default();
+            Failure::new(Class::NoRoute, format!("no route matches the type {:?}{version}", job.kind))
+        })
+    }
+
+    /// Of a message that came past the API: from another system, or from before the limit was lowered.
+    fn too_large(&self, size: usize) -> Failure {
+        let limit = spell_size(self.shared.body_limit as u64);
+        Failure::new(Class::Rejected, format!("the message is {size} bytes long; at most {limit} are run (worker.body_limit)"))
+    }
+}
