@@ -1,19 +1,14 @@
 //! Before a job is routed: is it small enough, young enough, and wanted by its source.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::pool::Pool;
-use super::routes::Route;
-use super::settle::Held;
 use crate::clock::between;
 use crate::expression::{Expression, Subject};
 use crate::job::Job;
-use crate::outcome::{Class, Failure, Reason, Verdict};
-use crate::retry;
-use crate::units::{spell_duration, spell_size};
+use crate::outcome::{Class, Reason, Verdict};
+use crate::units::spell_duration;
 
 /// Who discards the jobs that a source does not want, as it is recorded.
 const BY: &str = "where";
@@ -62,34 +57,4 @@ pub(super) fn dead(job: &Job, class: Class, message: String) -> Verdict {
     (life.due, life.park, life.suspect) = (None, None, false);
     life.last_was(class, &message);
     Verdict::DeadLetter { reason: Reason::Class(class), class, message, life }
-}
-
-impl Pool {
-    /// The route of a job; what becomes of one that none may take.
-    pub(super) fn admit(&self, job: &Job, held: &Held<'_>) -> Result<Arc<Route>, Box<Verdict>> {
-        let decided =
-            |failure: Failure| Box::new(retry::decide(failure.into(), job, &self.unrouted.policy, &self.moment(Duration::ZERO)));
-        let size = held.message.body.len();
-        if size > self.shared.body_limit {
-            return Err(decided(self.too_large(size)));
-        }
-        match held.feed.screen.verdict(job, held.received.now) {
-            Some(verdict) => Err(Box::new(verdict)),
-            None => self.route_of(job).map_err(decided),
-        }
-    }
-
-    fn route_of(&self, job: &Job) -> Result<Arc<Route>, Failure> {
-        let found = self.routes.find(&job.kind, job.version.as_deref()).cloned();
-        found.ok_or_else(|| {
-            let version = job.version.as_ref().map(|version| format!(" version {version}")).unwrap_or_default();
-            Failure::new(Class::NoRoute, format!("no route matches the type {:?}{version}", job.kind))
-        })
-    }
-
-    /// Of a message that came past the API: from another system, or from before the limit was lowered.
-    fn too_large(&self, size: usize) -> Failure {
-        let limit = spell_size(self.shared.body_limit as u64);
-        Failure::new(Class::Rejected, format!("the message is {size} bytes long; at most {limit} are run (worker.body_limit)"))
-    }
 }
