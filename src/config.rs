@@ -1,5 +1,6 @@
 //! The config file as written, checked and explained. `config/default.yaml` names every key.
 
+pub mod after;
 pub mod check;
 pub mod executor;
 pub mod explain;
@@ -23,6 +24,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use crate::routing::RouteTable;
+pub use after::{NextJob, UniqueJobs};
 pub use executor::Executor;
 pub use pool::Pool;
 pub use problem::Problem;

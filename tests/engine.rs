@@ -10,5 +10,9 @@ mod screen;
 mod support;
 #[path = "engine/suspicion.rs"]
 mod suspicion;
+#[path = "engine/then.rs"]
+mod then;
+#[path = "engine/unique.rs"]
+mod unique;
 #[path = "engine/world.rs"]
 mod world;

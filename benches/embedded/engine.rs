@@ -69,6 +69,8 @@ fn pool(shared: &Arc<Shared>, queue: Arc<dyn Queue>, executor: Arc<dyn Executor>
         policy: Policy::default(),
         rules: Arc::new(rules),
         order_hold: None,
+        unique: None,
+        then: None,
         results: None,
         dead_letters: None,
         metrics: telemetry.route("default", "bench.*", "noop"),

@@ -12,8 +12,9 @@ use crate::admin::{Auditor, Desk, Place, System, WorkerFacts, connect, desk::Poo
 use crate::clock::Clock;
 use crate::config::{Config, QueueKind, State};
 use crate::engine::Shared;
+use crate::engine::unique::Holders;
 use crate::job::Decoding;
-use crate::ports::Queue;
+use crate::ports::{Admin, Queue};
 use crate::queues::embedded::{self, Store, StoreOptions};
 use crate::queues::memory::Memory;
 use crate::state::StateStore;
@@ -109,6 +110,18 @@ impl Systems {
     pub fn get(&self, name: &str) -> Result<&Opened, StartError> {
         let missing = || StartError::Queue { name: name.to_owned(), why: "named, but not in the config".into() };
         self.queues.get(name).ok_or_else(missing)
+    }
+
+    /// Who holds which unique key; none where nothing is remembered.
+    #[must_use]
+    pub fn holders(&self) -> Option<Arc<Holders>> {
+        let resident = |(name, opened): (&String, &Opened)| {
+            let (system, inner) = opened.place.as_ref()?;
+            let admin: Arc<dyn Admin> = self.stores[*system].1.clone();
+            Some((name.as_str().into(), (admin, inner.as_str().into())))
+        };
+        let residents = self.queues.iter().filter_map(resident).collect();
+        self.state.clone().map(|state| Arc::new(Holders { state, residents }))
     }
 
     /// The sockets through which other processes act while this one lives.

@@ -80,6 +80,7 @@ pub(super) fn inspect(source: &Source, config: &Config, whole: bool) -> Vec<Prob
     inspection.plugins();
     inspection.schedules();
     inspection.expressions();
+    inspection.after();
     if whole {
         inspection.idle();
     }

@@ -27,17 +27,19 @@ impl Screen {
     /// is not dropped: it becomes a dead letter that says why.
     #[must_use]
     pub fn verdict(&self, job: &Job, now: Timestamp) -> Option<Verdict> {
-        self.too_old(job, now).or_else(|| self.unwanted(job))
+        let expired = self.too_old(job, now).map(|why| dead(job, Class::Expired, why));
+        expired.or_else(|| self.unwanted(job))
     }
 
-    /// A replayed job is as old as it was: whoever replays it wants it run all the same.
-    fn too_old(&self, job: &Job, now: Timestamp) -> Option<Verdict> {
+    /// Why a job is too old, if it is. A replayed job is as old as it was: whoever replays it wants it run all the same.
+    #[must_use]
+    pub fn too_old(&self, job: &Job, now: Timestamp) -> Option<String> {
         let limit = self.max_age.filter(|_| job.life.replay == 0)?;
         let since = job.life.first_seen.max(job.not_before).unwrap_or(now);
         let age = between(since, now);
         (age > limit).then(|| {
             let [age, limit] = [Duration::from_secs(age.as_secs()), limit].map(spell_duration);
-            dead(job, Class::Expired, format!("the job is {age} old; its queue takes jobs of at most {limit} (max_age)"))
+            format!("the job is {age} old; its queue takes jobs of at most {limit} (max_age)")
         })
     }
 
@@ -52,7 +54,7 @@ impl Screen {
 }
 
 /// A dead letter that no run has led to.
-pub(super) fn dead(job: &Job, class: Class, message: String) -> Verdict {
+fn dead(job: &Job, class: Class, message: String) -> Verdict {
     let mut life = job.life.clone();
     (life.due, life.park, life.suspect) = (None, None, false);
     life.last_was(class, &message);

@@ -11,7 +11,7 @@ fn job(data: &str) -> Job {
         key: Some("k1".into()),
         tenant: "acme".into(),
         priority: 7,
-        batch: Some(Batch { id: "b".into(), size: None }),
+        batch: Some(Batch { id: "b".into(), size: None, member: None }),
         ..Job::unreadable("j".into())
     }
 }

@@ -51,18 +51,24 @@ pub fn done() -> Outcome {
 }
 
 pub fn route(kind: &str, executor: Arc<dyn Executor>, policy: Policy) -> Arc<Route> {
+    Arc::new(plain_route(kind, executor, policy))
+}
+
+pub fn plain_route(kind: &str, executor: Arc<dyn Executor>, policy: Policy) -> Route {
     let metrics = telemetry().route("default", kind, "closure");
-    Arc::new(Route {
+    Route {
         name: kind.into(),
         executor,
         executor_name: "closure".into(),
         policy,
         rules: Arc::new(rules(kind)),
         order_hold: Some(Duration::from_secs(900)),
+        unique: None,
+        then: None,
         results: None,
         dead_letters: None,
         metrics,
-    })
+    }
 }
 
 /// No order and no limits.

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -359,4 +360,32 @@ fn an_expression_that_cannot_be_evaluated_is_refused_with_its_column() {
     let found = problems_in(folder().path(), &format!("{PLUGIN}{ROUTE}{yaml}"));
     let columns: Vec<usize> = found.iter().filter_map(|problem| problem.place).map(|place| place.column).collect();
     assert_eq!(columns, [13 + 24, 14, 27 + 11]);
+}
+
+#[test]
+fn what_a_route_says_about_other_jobs_must_lead_somewhere() {
+    let yaml = "routes:\n  - { type: a, run: run, then: b }\n  - { type: 'b*', run: run, then: { type: a, queue: jbos } }\n  \
+                - { type: c, run: run, then: { type: d, queue: raw, key: reslt.x }, unique: { key: data., for: 1h } }\n  \
+                - { type: e, run: run, then: e }\n  - { type: f, run: run, then: { type: '' } }\n\
+                queues: { jobs: { memory: {} }, raw: { memory: {}, decode: { raw: { type: t } } } }\npools: { p: { from: [jobs] } }\n";
+    let expected = [
+        (3, "routes[0].then", "a, then b*, then a"),
+        (4, "routes[1].then.type", "circle"),
+        (4, "routes[1].then.queue", "jobs"),
+        (5, "routes[2].then.key", "no variable \"reslt\"; there are job, data and result"),
+        (5, "routes[2].then.queue", "takes any body"),
+        (5, "routes[2].unique.key", "column"),
+        (5, "routes[2].unique", "needs a state store"),
+        (6, "routes[3].then", "e, then e"),
+        (7, "routes[4].then.type", "empty"),
+    ];
+    let mut found: Vec<_> = problems_in(folder().path(), &format!("{PLUGIN}{yaml}"));
+    found.retain(|problem| problem.is_error());
+    let seen: BTreeSet<(usize, &str)> =
+        found.iter().map(|problem| (problem.place.map_or(0, |at| at.line), problem.key.as_str())).collect();
+    assert_eq!(seen, expected.iter().map(|(line, key, _)| (*line, *key)).collect(), "{found:#?}");
+    for (_, key, words) in expected {
+        let told = |problem: &&Problem| problem.key == key && format!("{} {}", problem.message, problem.fix).contains(words);
+        assert!(found.iter().any(|problem| told(&problem)), "{key}: {found:#?}");
+    }
 }

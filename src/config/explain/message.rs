@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::config::problem::wrap;
 use crate::config::queue::QueueKind;
 use crate::config::{Config, Pool, Queue, Route};
+use crate::expression::{Expression, Scope, Subject};
 use crate::job::decode::{self, Received};
 use crate::job::{Job, Message, Origin};
 use crate::outcome::Verdict;
@@ -39,17 +40,17 @@ pub enum Fate {
         exits: Exits,
     },
     /// No route takes it: it waits this long for one, then it is dead-lettered.
-    NoRoute {
-        job: JobFields,
-        no_route: Span,
-        exits: Exits,
-    },
+    NoRoute { job: JobFields, no_route: Span, exits: Exits },
     Runs {
         job: JobFields,
         route: String,
         executor: String,
         kind: &'static str,
         policy: Treatment,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        unique: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        then: Option<String>,
         exits: Exits,
     },
 }
@@ -139,6 +140,7 @@ fn fate(config: &Config, pool: &Pool, queue: &str, job: &Job) -> Result<Fate, St
     let table = config.route_table().map_err(|_| "two routes take the same jobs: see windlass check".to_owned())?;
     let route = table.find(&job.kind, job.version.as_deref()).and_then(|number| config.routes.get(number));
     let exits = exits(config, pool, queue, route);
+    let (unique, then) = (route.and_then(|route| unique(route, job)), route.and_then(|route| then(route, queue)));
     let job = fields(job);
     Ok(match route {
         None => Fate::NoRoute { job, no_route: pool.no_route, exits },
@@ -148,9 +150,27 @@ fn fate(config: &Config, pool: &Pool, queue: &str, job: &Job) -> Result<Fate, St
             executor: route.run.clone(),
             kind: config.executors.get(&route.run).map_or("unknown", |executor| executor.kind()),
             policy: treatment(route, pool),
+            unique,
+            then,
             exits,
         },
     })
+}
+
+/// Which other jobs are discarded on account of this one.
+fn unique(route: &Route, job: &Job) -> Option<String> {
+    let unique = route.unique.as_ref()?;
+    let key = Expression::compile(&unique.key, Scope::Job).ok()?.text(Subject { job, result: None });
+    Some(match key {
+        Ok(Some(key)) => format!("no other job with the key {key:?} while it waits or runs, and {} after", spell(unique.span)),
+        Ok(None) => "its key is null: like no other".into(),
+        Err(why) => format!("dead-lettered as rejected: {} has no answer: {why}", unique.key),
+    })
+}
+
+fn then(route: &Route, queue: &str) -> Option<String> {
+    let then = route.then.as_ref()?;
+    Some(format!("a job of type {} in {} gets the result", then.kind, then.queue.as_deref().unwrap_or(queue)))
 }
 
 fn fields(job: &Job) -> JobFields {
@@ -213,11 +233,16 @@ impl fmt::Display for Explanation {
                 fact(f, "route", &format!("none: waits up to {}, then dead-lettered as no_route", spell(*no_route)))?;
                 exits.fmt(f)
             }
-            Fate::Runs { job, route, executor, kind, policy, exits } => {
+            Fate::Runs { job, route, executor, kind, policy, unique, then, exits } => {
                 job.fmt(f)?;
                 fact(f, "route", route)?;
                 fact(f, "runs on", &format!("{executor} ({kind}), up to {} a run", spell(policy.timeout)))?;
                 policy.fmt(f)?;
+                for (label, sentence) in [("unique", unique), ("then", then)] {
+                    if let Some(sentence) = sentence {
+                        fact(f, label, sentence)?;
+                    }
+                }
                 exits.fmt(f)
             }
         }

@@ -103,3 +103,14 @@ fn a_job_that_its_queue_does_not_take_is_told_its_end() {
     let unanswered = end(r#"{"type":"report","data":{}}"#);
     assert!(unanswered.contains("dead-lettered as rejected: where: data.n < 5"), "{unanswered}");
 }
+
+#[test]
+fn what_a_route_says_about_other_jobs_is_told() {
+    let route = "run: shell\n    unique: { key: data.order, for: 1h }\n    then: report.mail";
+    let (_folder, loaded) = loaded(&CONFIG.replace("type: report\n    run: shell", &format!("type: report\n    {route}")));
+    let end =
+        |body: &str| explain_message(&loaded.config, None, &Message::of(body.to_owned()), Timestamp::now()).unwrap().to_string();
+    let told = end(r#"{"type":"report","data":{"order":7}}"#);
+    assert!(told.contains("no other job with the key \"7\"") && told.contains("a job of type report.mail in jobs"), "{told}");
+    assert!(end(r#"{"type":"report","data":1}"#).contains("dead-lettered as rejected"));
+}
