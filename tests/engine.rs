@@ -12,6 +12,8 @@ mod support;
 mod suspicion;
 #[path = "engine/then.rs"]
 mod then;
+#[path = "engine/turns.rs"]
+mod turns;
 #[path = "engine/unique.rs"]
 mod unique;
 #[path = "engine/world.rs"]

@@ -14,7 +14,7 @@ use crate::clock::{Clock, between};
 use crate::job::Origin;
 use crate::job::{Life, Message};
 use crate::ports::{
-    Capabilities, Delivery, Ending, Outgoing, Queue, QueueError, Receipt, Room, Settled, Sink, Source, Transfer, Unsettled,
+    Capabilities, Delivery, Ending, Outgoing, Queue, QueueError, Receipt, Room, Settled, Sink, Sort, Source, Transfer, Unsettled,
 };
 use shelf::{Item, Shelf, Token};
 
@@ -104,13 +104,14 @@ impl Queue for MemoryQueue {
             keeps_endings: false,
             exact_attempts: true,
             honours_priority: true,
+            chooses: false,
             longest_delay: None,
             longest_lease: None,
             max_message: usize::MAX,
         }
     }
 
-    async fn source(&self) -> Result<Box<dyn Source>, QueueError> {
+    async fn source(&self, _sort: Sort) -> Result<Box<dyn Source>, QueueError> {
         Ok(Box::new(MemorySource { inner: self.inner.clone() }))
     }
 

@@ -1,3 +1,5 @@
+#![expect(clippy::unwrap_used, reason = "a test's tools: what fails here fails the test")]
+
 use crate::workshop::Workshop;
 
 const CONFIG: &str = r#"

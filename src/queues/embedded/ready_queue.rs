@@ -8,9 +8,11 @@ use tokio::sync::Notify;
 
 use super::ledger;
 use super::place::{Place, QueueNumber};
-use super::ready::{Ready, Withdrawn};
+use super::ready::Ready;
+use super::sorted::Sorted;
 use super::waiting::Waiting;
-use crate::ports::QueueError;
+use crate::job::Message;
+use crate::ports::{QueueError, Sort, Strand};
 
 /// What a queue's dead letters are called.
 pub(super) const DEAD_SUFFIX: &str = ".dead";
@@ -18,6 +20,9 @@ pub(super) const DEAD_SUFFIX: &str = ".dead";
 pub(super) struct ReadyQueue {
     pub name: Arc<str>,
     seed: u64,
+    salt: u64,
+    /// How the source tells messages apart.
+    sort: RwLock<Option<Sort>>,
     number: OnceLock<QueueNumber>,
     ready: Mutex<Ready>,
     /// There is something to take, or a refill to start.
@@ -28,9 +33,11 @@ pub(super) struct ReadyQueue {
 }
 
 impl ReadyQueue {
-    fn new(name: Arc<str>) -> Self {
+    fn new(name: Arc<str>, salt: u64) -> Self {
         ReadyQueue {
-            seed: ledger::seed(&name),
+            seed: ledger::seed(salt, &name),
+            salt,
+            sort: RwLock::default(),
             name,
             number: OnceLock::new(),
             ready: Mutex::default(),
@@ -54,6 +61,20 @@ impl ReadyQueue {
         ledger::digest(self.seed, id)
     }
 
+    pub fn set_sort(&self, sort: Sort) {
+        *self.sort.write().unwrap_or_else(PoisonError::into_inner) = Some(sort);
+    }
+
+    /// The part of the backlog that a message belongs to, once a source has said how to sort.
+    pub fn sorted(&self, message: &Message) -> Option<Sorted> {
+        let sort = self.sort.read().unwrap_or_else(PoisonError::into_inner);
+        sort.as_ref().map(|sort| Sorted::new(self.salt, &sort(message)))
+    }
+
+    pub fn strand(&self, strand: &Strand) -> Sorted {
+        Sorted::of_strand(self.salt, strand)
+    }
+
     pub fn ready(&self) -> MutexGuard<'_, Ready> {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -63,8 +84,8 @@ impl ReadyQueue {
         self.arrived.notify_one();
     }
 
-    pub fn undo(&self, place: Place, withdrawn: Withdrawn) {
-        self.ready().undo(place, withdrawn);
+    pub fn undo(&self, place: Place) {
+        self.ready().undo(place);
         self.arrived.notify_one();
     }
 
@@ -82,13 +103,14 @@ impl ReadyQueue {
     }
 
     pub fn drop_source(&self) {
+        self.ready().open_strands();
         self.has_source.store(false, Ordering::Release);
     }
 }
 
 /// Every queue that was named in this process or stands in the file.
-#[derive(Default)]
 pub(super) struct Registry {
+    salt: u64,
     queues: RwLock<Queues>,
 }
 
@@ -99,6 +121,11 @@ struct Queues {
 }
 
 impl Registry {
+    /// An empty table for a file with this salt.
+    pub fn new(salt: u64) -> Self {
+        Registry { salt, queues: RwLock::default() }
+    }
+
     /// The queue of this name; it need not stand in the file yet.
     pub fn named(&self, name: &str) -> Arc<ReadyQueue> {
         if let Some(queue) = self.find(name) {
@@ -106,7 +133,7 @@ impl Registry {
         }
         let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
         let name: Arc<str> = name.into();
-        queues.by_name.entry(name.clone()).or_insert_with(|| Arc::new(ReadyQueue::new(name))).clone()
+        queues.by_name.entry(name.clone()).or_insert_with(|| Arc::new(ReadyQueue::new(name, self.salt))).clone()
     }
 
     /// The queue of this name, if it was named before.

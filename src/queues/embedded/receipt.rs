@@ -15,34 +15,44 @@ use super::waiting::Waiting;
 use crate::job::Life;
 use crate::ports::{Ending, QueueError, Receipt, Settled, Transfer, Unsettled};
 
+/// What all receipts of one source share.
+pub(super) struct Issuer {
+    pub shared: Arc<Shared>,
+    /// Where the queue's dead letters go.
+    pub dead: Arc<ReadyQueue>,
+}
+
 pub(super) struct EmbeddedReceipt {
-    shared: Arc<Shared>,
+    issuer: Arc<Issuer>,
     job: Waiting,
     token: Token,
-    dead: Arc<ReadyQueue>,
     settled: bool,
 }
 
 impl EmbeddedReceipt {
-    pub fn new(shared: &Arc<Shared>, job: Waiting, token: Token, dead: &Arc<ReadyQueue>) -> Self {
-        EmbeddedReceipt { shared: shared.clone(), job, token, dead: dead.clone(), settled: false }
+    pub fn new(issuer: &Arc<Issuer>, job: Waiting, token: Token) -> Self {
+        EmbeddedReceipt { issuer: issuer.clone(), job, token, settled: false }
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.issuer.shared
     }
 
     async fn settle(mut self: Box<Self>, how: Settlement) -> Result<Settled, Unsettled> {
-        if !self.shared.leases().settle(self.token) {
+        if !self.shared().leases().settle(self.token) {
             self.settled = true;
             return Ok(Settled::Fenced);
         }
         let (token, job) = (self.token, self.job.clone());
         let settle = |reply| Operation::Settle(Settle { token, job, how, moved: Place::NONE, outcome: Settled::Done, reply });
-        match self.shared.ask(settle).await {
+        match self.shared().ask(settle).await {
             Ok(settled) => {
                 self.settled = true;
                 Ok(settled)
             }
             Err(error) => {
                 // also where the writer never took it: it is held again, and given back when dropped
-                self.shared.leases().unsettle(self.token);
+                self.shared().leases().unsettle(self.token);
                 Err(Unsettled { receipt: self, error })
             }
         }
@@ -61,21 +71,21 @@ impl Receipt for EmbeddedReceipt {
                 Settlement::Later { at: at.as_millisecond(), parked: life.park.is_some(), life: life.to_json().into() }
             }
             Transfer::Dead { life, document, event: _ } => {
-                Settlement::Dead { dead: self.dead.clone(), life: life.to_json().into(), document }
+                Settlement::Dead { dead: self.issuer.dead.clone(), life: life.to_json().into(), document }
             }
         };
         self.settle(how).await
     }
 
     async fn extend(&self, lease: Duration) -> Result<(), QueueError> {
-        let renewed = self.shared.leases().extend(self.token, lease::until(lease));
+        let renewed = self.shared().leases().extend(self.token, lease::until(lease));
         if renewed { Ok(()) } else { Err(QueueError::LeaseLost) }
     }
 
     async fn mark(&self, life: &Life) -> Result<(), QueueError> {
         let (token, job) = (self.token, self.job.clone());
         let life = Bytes::from(life.to_json());
-        self.shared.ask(|reply| Operation::Mark { token, job, life, reply }).await
+        self.shared().ask(|reply| Operation::Mark { token, job, life, reply }).await
     }
 }
 
@@ -84,6 +94,6 @@ impl Drop for EmbeddedReceipt {
         if self.settled {
             return;
         }
-        self.shared.give_back(self.token);
+        self.shared().give_back(self.token);
     }
 }

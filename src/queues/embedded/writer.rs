@@ -4,6 +4,7 @@ pub(super) mod act;
 mod answer;
 mod due;
 mod forget;
+mod ids;
 mod put;
 mod settle;
 mod start;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::inbox::Patience;
+use super::known::Known;
 use super::ledger::{Ledger, Line};
 use super::operation::Operation;
 use super::place::{Lane, Place, QueueNumber};
@@ -39,6 +41,7 @@ struct Writer<'c> {
     statements: Statements<'c>,
     shared: Arc<Shared>,
     ledger: Ledger,
+    known: Known,
     /// The last sequence of a place, and the last number of an end.
     sequence: i64,
     ends: i64,
@@ -54,7 +57,6 @@ struct Writer<'c> {
     named: Vec<(Arc<ReadyQueue>, QueueNumber)>,
     became_due: Vec<Place>,
     endings: settle::Endings,
-    sweep: forget::Sweep,
     /// When the first value of the state store may be over, in milliseconds since 1970.
     next_forgotten: i64,
 }
@@ -76,6 +78,9 @@ impl Writer<'_> {
                 let start = Instant::now();
                 self.work(&mut taken);
                 self.commit_time = start.elapsed();
+                if self.known.is_full() {
+                    self.tidy_ids();
+                }
             }
             self.tick();
             if !open {
@@ -129,7 +134,7 @@ impl Writer<'_> {
         let done = self.write(operations, with_due);
         if done.is_ok() {
             stop_point::pass("committed");
-            self.ledger.committed();
+            self.committed();
             for (queue, number) in self.named.drain(..) {
                 self.shared.registry.set_number(&queue, number);
             }
@@ -160,8 +165,14 @@ impl Writer<'_> {
         self.ledger.raise(Line::Sequence, self.sequence);
         self.ledger.raise(Line::Ends, self.ends);
         self.ledger.write(&mut self.statements.upsert_ledger)?;
+        self.known.write(self.connection)?;
         stop_point::pass("before_commit");
         self.statements.commit.execute([]).map(|_| ())
+    }
+
+    fn committed(&mut self) {
+        self.ledger.committed();
+        self.known.committed();
     }
 
     fn roll_back(&mut self) {
@@ -170,6 +181,7 @@ impl Writer<'_> {
             drop(self.statements.rollback.execute([]));
         }
         self.ledger.rolled_back();
+        self.known.rolled_back();
     }
 
     fn apply(&mut self, operation: &mut Operation) -> rusqlite::Result<()> {
@@ -197,6 +209,7 @@ impl Writer<'_> {
                 *changed = self.change(changes)?;
                 Ok(())
             }
+            Operation::Locate { .. } => Ok(()),
             #[cfg(test)]
             Operation::Pragma { .. } => Ok(()),
         }
@@ -229,6 +242,7 @@ impl Writer<'_> {
         }
         self.shared.expire(now);
         self.forget_old();
+        self.tidy_ids();
         let expiry = self.shared.leases().next_expiry().unwrap_or(now + TICK);
         self.next_tick = expiry.clamp(now + TICK / 100, now + TICK);
     }
