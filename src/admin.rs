@@ -11,6 +11,7 @@ mod queues;
 mod refusal;
 mod request;
 pub mod routes;
+mod schedules;
 pub mod serve;
 pub mod view;
 pub mod worker;
@@ -43,6 +44,8 @@ pub fn router(desk: Arc<Desk>, access: Access) -> Router {
         .route("/dead-letters/{id}", get(dead_letters::show))
         .route("/dead-letters/{id}/replay", post(dead_letters::replay))
         .route("/dead-letters/{id}/discard", post(dead_letters::discard))
+        .route("/schedules", get(schedules::list))
+        .route("/schedules/{name}/run", post(schedules::run))
         .route("/audit", get(worker::audit))
         .route("/worker", get(worker::show))
         .route("/worker/reload", post(worker::reload))

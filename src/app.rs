@@ -4,6 +4,7 @@ pub mod parts;
 mod progress;
 mod queues;
 pub mod reload;
+mod schedules;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::telemetry::{Telemetry, probes};
 use progress::Watch;
 pub use queues::{Opened, Systems};
 use reload::Reloader;
+pub use schedules::schedules;
 
 /// How often queue depths are looked up for `/health`, and histograms folded.
 const UPKEEP: Duration = Duration::from_secs(1);
@@ -31,8 +33,10 @@ pub enum StartError {
     #[error("queues.{name}: {why}")]
     Queue { name: String, why: String },
     /// Another process has its file open.
-    #[error("queues.{name}: {why}")]
-    Owned { name: String, why: String, socket: PathBuf },
+    #[error("{key}: {why}")]
+    Owned { key: String, why: String, socket: PathBuf },
+    #[error("state: {0}")]
+    State(String),
     #[error("executors.{name}: {why}")]
     Executor { name: String, why: String },
     #[error("{0}")]
@@ -64,7 +68,9 @@ impl App {
         let executors = parts::executors(config, &loaded.source.base)?;
         let pools = parts::pools(config, &shared, &systems, &executors, &telemetry)?;
         let reloader = Arc::new(Reloader::new(loaded, systems.clone(), pools.clone(), executors.clone(), &telemetry));
-        let desk = Arc::new(systems.desk(config, Some(shared.clone())).with_reload(on_reload(&reloader)));
+        let schedules = schedules::schedules(config, &systems, shared.clock, &telemetry)?;
+        let desk = systems.desk(config, Some(shared.clone())).with_reload(on_reload(&reloader));
+        let desk = Arc::new(desk.with_schedules(schedules.clone()));
         let watch = Arc::new(Watch::new(shared.clone(), &pools, &systems, &telemetry));
         let closing = desk.closing.clone();
         let mut listeners = listen(config, loaded, &desk, &systems, &closing).await?;
@@ -74,6 +80,9 @@ impl App {
         drop(executors);
         let grace = config.worker.grace.0;
         let engine = Engine::start(shared.clone(), &pools);
+        if let Some(schedules) = schedules {
+            listeners.spawn(schedules.run(shared.stop.clone()));
+        }
         Ok(App { shared, desk, reloader, systems, engine, listeners, closing, grace })
     }
 

@@ -15,6 +15,7 @@ mod queues;
 mod reload;
 mod routes;
 pub mod run;
+mod schedules;
 mod schema;
 pub mod screen;
 pub mod session;
@@ -85,6 +86,7 @@ enum Command {
     Check(check::Check),
     Explain(explain::Explain),
     Plugin(plugin::Plugin),
+    Schedules(schedules::Schedules),
     Schema(schema::Schema),
     Completions(completions::Completions),
 }
@@ -151,6 +153,7 @@ fn dispatch(command: Command, globals: &Globals, screen: &mut Screen) -> Result<
         Command::Top(args) => wait_for(top::run(args, globals, screen)),
         Command::Reload(args) => wait_for(reload::run(args, globals, screen)),
         Command::DeadLetters(args) => wait_for(dead_letters::run(args, globals, screen)),
+        Command::Schedules(args) => wait_for(schedules::run(args, globals, screen)),
         Command::Audit(args) => wait_for(audit::run(args, globals, screen)),
         Command::Plugin(args) => wait_for(plugin::run(args, globals, screen)),
     }

@@ -1,6 +1,7 @@
 //! The path of one job, whatever queue it comes from and whatever runs it.
 
 mod admitted;
+mod beyond;
 pub mod budget;
 pub mod context;
 pub mod exit;
@@ -11,8 +12,11 @@ mod order;
 pub mod pool;
 pub mod routes;
 pub mod running;
+pub mod screen;
 mod settle;
+pub mod then;
 pub mod turns;
+pub mod unique;
 pub mod window;
 pub mod worker;
 

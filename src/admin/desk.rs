@@ -13,6 +13,7 @@ use crate::engine::Shared;
 use crate::engine::budget::Budget;
 use crate::job::Decoding;
 use crate::ports::{Admin, Cursor, Entry, Filter, Page, QueueStats, State};
+use crate::schedules::Schedules;
 use crate::telemetry::Wait;
 
 /// The longest that a request waits for the end of a job.
@@ -77,6 +78,8 @@ pub struct Desk {
     /// In a worker: who it is and what it runs.
     pub worker: Option<(WorkerFacts, Arc<Shared>)>,
     pub(super) reload: Option<Reload>,
+    /// The periodic jobs of the config.
+    pub schedules: Option<Arc<Schedules>>,
     /// Ends the waiting of every request.
     pub closing: CancellationToken,
     pub(super) bodies: Budget,
@@ -87,7 +90,8 @@ impl Desk {
     #[must_use]
     pub fn new(systems: Vec<System>, queues: Vec<Place>, body_limit: usize) -> Self {
         let bodies = Budget::new(BODIES.max(body_limit));
-        Desk { systems, queues, body_limit, worker: None, reload: None, closing: CancellationToken::new(), bodies }
+        let closing = CancellationToken::new();
+        Desk { systems, queues, body_limit, worker: None, reload: None, schedules: None, closing, bodies }
     }
 
     /// Puts a living worker behind the desk: running jobs are seen and can be cancelled.
@@ -100,6 +104,11 @@ impl Desk {
     #[must_use]
     pub fn with_reload(self, reload: Reload) -> Self {
         Desk { reload: Some(reload), ..self }
+    }
+
+    #[must_use]
+    pub fn with_schedules(self, schedules: Option<Arc<Schedules>>) -> Self {
+        Desk { schedules, ..self }
     }
 
     pub(super) fn largest_body(&self) -> usize {

@@ -13,9 +13,13 @@ use crate::engine::Shared;
 use crate::engine::exit::Exit;
 use crate::engine::pool::{Feed, InWindow, Pool, Unrouted};
 use crate::engine::routes::{Route, Routes};
+use crate::engine::screen::Screen;
+use crate::engine::then::Then;
+use crate::engine::unique::Unique;
 use crate::engine::window::Window;
 use crate::executors::command::CommandExecutor;
 use crate::executors::python::PythonExecutor;
+use crate::expression::{Expression, Scope, Wrong};
 use crate::ports::Executor;
 use crate::telemetry::{PoolMetrics, Telemetry};
 
@@ -101,6 +105,7 @@ impl Bench<'_> {
             name: opened.queue.name().into(),
             queue: opened.queue.clone(),
             decoding: opened.decoding.clone(),
+            screen: self.screen(name)?,
             again: Arc::new(Exit::new(opened.queue.sink(), metrics.exit(name))),
             dead_letters: Arc::new(Exit::new(dead.clone(), metrics.exit(dead.address()))),
             metrics: metrics.source(name),
@@ -108,6 +113,11 @@ impl Bench<'_> {
             waiting: InWindow::default(),
             chooses: opened.queue.capabilities().chooses,
         }))
+    }
+
+    fn screen(&self, queue: &str) -> Result<Screen, StartError> {
+        let wrong = |wrong: Wrong| StartError::Queue { name: queue.to_owned(), why: format!("where: {}", wrong.message) };
+        self.config.queues.get(queue).map_or(Ok(Screen::default()), |block| block.screen().map_err(wrong))
     }
 
     fn exit(&self, queue: Option<&str>, metrics: &PoolMetrics) -> Result<Option<Arc<Exit>>, StartError> {
@@ -133,9 +143,31 @@ impl Bench<'_> {
             policy: route.policy(pool),
             rules: Arc::new(route.rules()),
             order_hold: route.order_hold.longest(),
+            unique: self.unique(route)?,
+            then: self.then(route, metrics)?,
             results: self.exit(route.results.as_deref(), metrics)?,
             dead_letters: self.exit(route.dead_letters.as_deref(), metrics)?,
             metrics: self.telemetry.route(name, &route.name(), &route.run),
         })
     }
+
+    fn unique(&self, route: &config::Route) -> Result<Option<Unique>, StartError> {
+        let (Some(unique), Some(holders)) = (&route.unique, self.systems.holders()) else { return Ok(None) };
+        let key = Expression::compile(&unique.key, Scope::Job).map_err(|wrong| misread(route, "unique.key", &wrong))?;
+        Ok(Some(Unique { key, span: unique.span.0, holders }))
+    }
+
+    fn then(&self, route: &config::Route, metrics: &PoolMetrics) -> Result<Option<Then>, StartError> {
+        let Some(then) = &route.then else { return Ok(None) };
+        let key = then.key.as_ref().map(|key| Expression::compile(key, Scope::Result)).transpose();
+        Ok(Some(Then {
+            kind: then.kind.as_str().into(),
+            exit: self.exit(then.queue.as_deref(), metrics)?,
+            key: key.map_err(|wrong| misread(route, "then.key", &wrong))?,
+        }))
+    }
+}
+
+fn misread(route: &config::Route, key: &str, wrong: &Wrong) -> StartError {
+    StartError::Other(format!("the route {}: {key}: {}", route.name(), wrong.message))
 }

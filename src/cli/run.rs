@@ -48,7 +48,7 @@ pub async fn run(loaded: &Loaded) -> Result<(), Failure> {
 /// A store that is held by another process or cannot be written may be free again later.
 fn failure(error: &StartError) -> Failure {
     match error {
-        StartError::Queue { .. } | StartError::Owned { .. } => Failure::unavailable(error.to_string()),
+        StartError::Queue { .. } | StartError::Owned { .. } | StartError::State(_) => Failure::unavailable(error.to_string()),
         StartError::Executor { .. } | StartError::Other(_) => Failure::failed(error.to_string()),
     }
 }
