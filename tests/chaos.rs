@@ -69,7 +69,7 @@ fn a_machine_that_loses_its_power_loses_nothing_that_was_confirmed() {
 #[test]
 fn the_one_job_that_kills_its_worker_ends_as_poison_and_no_innocent_is_charged() {
     let mut world = World::new("poison");
-    let innocents = 300;
+    let innocents = 500;
     let producer = world.produce_with_poison(innocents);
     let deaths = world.live_until_drained(producer);
     assert!((3..=12).contains(&deaths), "{deaths} workers died");

@@ -31,9 +31,15 @@ queues:
 executors:
   ledger: { command: { run: [python3, job.py], persistent: true, workers: 2, concurrency: 16, env_allow: [LEDGER] } }
 routes:
-  - { type: work, run: ledger, retry: { base: 20ms, cap: 500ms }, unavailable_for: 1h }
+  - { type: work, run: ledger, retry: { base: 20ms, cap: 500ms }, unavailable_for: 1h, concurrency: 60, weight: 2 }
+  - type: order
+    run: ledger
+    order_by: key
+    retry: { base: 20ms, cap: 500ms }
+    rate_per_worker: 100000/s
+    per_tenant: { concurrency: 40 }
 pools:
-  default: { from: [jobs], results: results, slots: 64 }
+  default: { from: [jobs], results: results, slots: 64, tenants: { a: { weight: 3 } } }
 api: { listen: null }
 telemetry: { listen: null }
 "#;
@@ -135,9 +141,22 @@ impl World {
         self.submit(World::jobs(jobs, seed), Some((jobs.div_ceil(lives).div_ceil(CHUNK), paced)))
     }
 
+    /// Every second one is of one of eight keys, whose jobs are numbered in their order.
     fn jobs(jobs: usize, seed: u64) -> Vec<(String, u32)> {
         let mut dice = fastrand::Rng::with_seed(seed);
-        (0..jobs).map(|number| (format!("job-{number}"), u32::from(dice.u8(0..20) == 0))).collect()
+        let name = |number: usize| match number % 2 {
+            0 => format!("job-{number}"),
+            _ => format!("key-{}-{number}", number / 2 % 8),
+        };
+        (0..jobs).map(|number| (name(number), u32::from(dice.u8(0..20) == 0))).collect()
+    }
+
+    fn body(id: &str, fails: u32) -> String {
+        let tenant = if fails > 0 { "a" } else { "b" };
+        match id.strip_prefix("key-").and_then(|rest| rest.split_once('-')) {
+            Some((key, _)) => format!(r#"{{"id":"{id}","type":"order","key":"{key}","data":{{"fails":{fails}}}}}"#),
+            None => format!(r#"{{"id":"{id}","type":"work","tenant":"{tenant}","data":{{"fails":{fails}}}}}"#),
+        }
     }
 
     pub fn produce_with_poison(&self, innocents: usize) -> Producer {
@@ -154,8 +173,7 @@ impl World {
                 if let Some((_, ticks)) = pace.as_ref().filter(|(share, _)| number % share == 0) {
                     let _no_more = ticks.recv();
                 }
-                let line = |(id, fails): &(String, u32)| format!(r#"{{"id":"{id}","type":"work","data":{{"fails":{fails}}}}}"#);
-                let body: Vec<String> = chunk.iter().map(line).collect();
+                let body: Vec<String> = chunk.iter().map(|(id, fails)| World::body(id, *fails)).collect();
                 loop {
                     match request(&socket, "POST /jobs?queue=jobs", &body.join("\n")) {
                         Some((201, _)) => break,
@@ -261,6 +279,8 @@ impl World {
         let unrun: Vec<&String> = confirmed.iter().filter(|id| runs.get(*id).is_none_or(|counts| counts.ends == 0)).collect();
         assert!(unrun.is_empty(), "results without a run: {unrun:?}");
         assert!(self.dead_letters().is_empty(), "innocents in the dead letters: {:?}", self.dead_letters());
+        let wrong = Runs(self.directory.join("ledger")).out_of_order();
+        assert!(wrong.is_empty(), "{} runs out of the order of their key: {:?}", wrong.len(), &wrong[..wrong.len().min(5)]);
         let again: usize = runs.values().map(|counts| counts.ends.saturating_sub(1)).sum();
         assert!(again <= kills * SLOTS, "{again} runs were repeated by {kills} kills of {SLOTS} slots");
         let audit = windlass::queues::embedded::audit(&self.database()).unwrap();
