@@ -10,9 +10,11 @@ pub mod jobs;
 mod queues;
 mod refusal;
 mod request;
+pub mod routes;
+mod schedules;
 pub mod serve;
 pub mod view;
-mod worker;
+pub mod worker;
 
 use std::sync::Arc;
 
@@ -42,8 +44,12 @@ pub fn router(desk: Arc<Desk>, access: Access) -> Router {
         .route("/dead-letters/{id}", get(dead_letters::show))
         .route("/dead-letters/{id}/replay", post(dead_letters::replay))
         .route("/dead-letters/{id}/discard", post(dead_letters::discard))
+        .route("/schedules", get(schedules::list))
+        .route("/schedules/{name}/run", post(schedules::run))
         .route("/audit", get(worker::audit))
         .route("/worker", get(worker::show))
+        .route("/worker/reload", post(worker::reload))
+        .route("/routes", get(routes::list))
         .fallback(refusal::no_such_path)
         .method_not_allowed_fallback(refusal::no_such_method)
         .layer(from_fn_with_state(Arc::new(access), access::guard))

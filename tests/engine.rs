@@ -5,10 +5,16 @@
 mod faults;
 #[path = "engine/pipeline.rs"]
 mod pipeline;
+#[path = "engine/screen.rs"]
+mod screen;
 mod support;
 #[path = "engine/suspicion.rs"]
 mod suspicion;
+#[path = "engine/then.rs"]
+mod then;
 #[path = "engine/turns.rs"]
 mod turns;
+#[path = "engine/unique.rs"]
+mod unique;
 #[path = "engine/world.rs"]
 mod world;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::after::{NextJob, UniqueJobs};
 use super::pool::Pool;
 use crate::engine::limits::Limit;
 use crate::engine::turns::Rules;
@@ -59,6 +60,12 @@ pub struct Route {
     /// Limits on the jobs of each key.
     #[serde(default)]
     pub per_key: Limits,
+    /// Of jobs with the same key only one runs.
+    #[serde(default)]
+    pub unique: Option<UniqueJobs>,
+    /// The job that gets the result of one that was done.
+    #[serde(default)]
+    pub then: Option<NextJob>,
     /// The queue for results; the pool's when absent.
     #[serde(default)]
     pub results: Option<String>,

@@ -8,6 +8,7 @@ mod listing;
 mod model;
 mod restart;
 mod settling;
+mod state;
 mod trouble;
 mod turns;
 

@@ -8,6 +8,7 @@ mod ids;
 mod put;
 mod settle;
 mod start;
+mod state;
 mod statements;
 
 use std::sync::Arc;
@@ -56,6 +57,8 @@ struct Writer<'c> {
     named: Vec<(Arc<ReadyQueue>, QueueNumber)>,
     became_due: Vec<Place>,
     endings: settle::Endings,
+    /// When the first value of the state store may be over, in milliseconds since 1970.
+    next_forgotten: i64,
 }
 
 impl Writer<'_> {
@@ -202,6 +205,10 @@ impl Writer<'_> {
                 self.statements.pause.execute((*paused, number)).map(drop)
             }
             Operation::Act(act) => self.act(act),
+            Operation::Change { changes, changed, .. } => {
+                *changed = self.change(changes)?;
+                Ok(())
+            }
             Operation::Locate { .. } => Ok(()),
             #[cfg(test)]
             Operation::Pragma { .. } => Ok(()),

@@ -104,6 +104,7 @@ impl Writer<'_> {
                 }
                 drop(act.reply.send(Ok(act.acted)));
             }
+            Operation::Change { changed, reply, .. } => drop(reply.send(Ok(changed))),
             #[cfg(test)]
             Operation::Pragma { reply, .. } => drop(reply.send(Ok(()))),
         }

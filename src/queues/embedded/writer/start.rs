@@ -101,6 +101,7 @@ fn prepare(connection: &Connection, shared: Arc<Shared>) -> rusqlite::Result<Wri
         named: Vec::new(),
         became_due: Vec::new(),
         endings: settle::Endings::default(),
+        next_forgotten: i64::MIN,
         shared,
     })
 }
