@@ -126,8 +126,11 @@ async fn a_dead_letter_keeps_its_message_and_lies_in_the_dead_queue() {
     let delivery = take(&mut source).await;
     let original = delivery.message.clone();
     let life = Life { attempt: 20, ..Life::default() };
-    let dead = Transfer::Dead { life, document: Bytes::from_static(b"{\"v\":1}"), event: None };
+    let event = Some(Bytes::from_static(b"{\"type\":\"windlass.job.failed\"}"));
+    let dead = Transfer::Dead { life, document: Bytes::from_static(b"{\"v\":1}"), event };
     assert_eq!(delivery.receipt.transfer(dead).await.ok().unwrap(), Settled::Done);
+    let entry = bench.store.find(Some("orders"), "a").await.unwrap().unwrap();
+    assert!(entry.event.unwrap().get().contains("windlass.job.failed"), "its event is kept as long as the dead letter");
     assert!(is_empty(&bench, "orders", &mut source).await);
     assert!(bench.submit("orders", "a").await.existing, "a dead job's id is still its own");
     let mut dead = bench.source("orders.dead").await;
