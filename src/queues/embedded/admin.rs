@@ -16,7 +16,7 @@ use super::ledger::{self, Line, Lines};
 use super::located::Located;
 use super::operation::{Act, Arrival, Operation};
 use super::place::{Lane, Place, QueueNumber};
-use super::ready_queue::ReadyQueue;
+use super::ready_queue::{DEAD_SUFFIX, ReadyQueue};
 use super::store::{Shared, Store, check, unavailable};
 use crate::ports::{Acted, Action, Admin, Cursor, Entry, Filter, NewJob, Page, QueueError, QueueStats, State, Submitted};
 
@@ -126,7 +126,7 @@ impl Shared {
         stats.collect()
     }
 
-    /// A dead letter is counted with the queue it came from and with the dead letters it lies in.
+    /// A dead letter is counted once: with the queue it came from where that is known, else where it lies.
     fn counts(&self, queue: &ReadyQueue, lines: &Lines, running: u64) -> QueueStats {
         let dead = if queue.is_dead() { queue.number() } else { self.registry.dead_of(queue).number() };
         let count = |number: Option<QueueNumber>, line| {
@@ -134,6 +134,8 @@ impl Shared {
             tally.map_or(0, |tally| u64::try_from(tally.count).unwrap_or_default())
         };
         let own = |line| count(queue.number(), line);
+        let home = queue.name.strip_suffix(DEAD_SUFFIX).and_then(|home| self.registry.find(home)).and_then(|home| home.number());
+        let dead = dead.filter(|_| home.is_none());
         let standing = |line| if queue.is_dead() { 0 } else { own(line) };
         QueueStats {
             queue: queue.name.clone(),

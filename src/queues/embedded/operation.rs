@@ -105,6 +105,7 @@ pub(super) enum Settlement {
         dead: Arc<ReadyQueue>,
         life: Bytes,
         document: Bytes,
+        event: Option<Bytes>,
     },
 }
 

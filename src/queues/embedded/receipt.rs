@@ -70,8 +70,8 @@ impl Receipt for EmbeddedReceipt {
             Transfer::Later { at, life } => {
                 Settlement::Later { at: at.as_millisecond(), parked: life.park.is_some(), life: life.to_json().into() }
             }
-            Transfer::Dead { life, document, event: _ } => {
-                Settlement::Dead { dead: self.issuer.dead.clone(), life: life.to_json().into(), document }
+            Transfer::Dead { life, document, event } => {
+                Settlement::Dead { dead: self.issuer.dead.clone(), life: life.to_json().into(), document, event }
             }
         };
         self.settle(how).await
