@@ -62,8 +62,11 @@ impl App {
     pub async fn start(loaded: &Loaded) -> Result<Self, StartError> {
         let config = &loaded.config;
         let telemetry = Telemetry::install().map_err(StartError::Other)?;
-        let shared = Arc::new(shared(config, &telemetry));
-        let systems = Systems::open_soon(config, &loaded.source.base, shared.clock).await?;
+        let mut shared = shared(config, &telemetry);
+        let mut systems = Systems::open_soon(config, &loaded.source.base, shared.clock).await?;
+        systems.count_batches(config, shared.clock, &telemetry);
+        shared.batches = systems.batches.clone();
+        let shared = Arc::new(shared);
         let executors = parts::executors(config, &loaded.source.base)?;
         let pools = parts::pools(config, &shared, &systems, &executors, &telemetry)?;
         let schedules = schedules::schedules(config, &systems, shared.clock, &telemetry)?;
@@ -77,6 +80,7 @@ impl App {
         let executors = executors.into_values().collect();
         let grace = config.worker.grace.0;
         let engine = Engine::start(shared.clone(), &pools);
+        listeners.spawn(systems.announce(config, closing.clone()));
         if let Some(schedules) = schedules {
             listeners.spawn(schedules.run(shared.stop.clone()));
         }

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which layer may use which, below `src/`. What is not listed may use nothing of the others.
-const DIRECTIONS: [(&str, &[&str]); 9] = [
+const DIRECTIONS: [(&str, &[&str]); 10] = [
+    ("batches", &["batches", "clock", "job", "ports", "retry", "state", "stop_point", "telemetry"]),
     ("expression", &["job", "outcome"]),
     ("job", &["clock", "outcome", "units", "job"]),
     ("outcome", &["job"]),
