@@ -11,10 +11,11 @@ pub mod jobs;
 mod queues;
 mod refusal;
 mod request;
+pub mod routes;
 mod schedules;
 pub mod serve;
 pub mod view;
-mod worker;
+pub mod worker;
 
 use std::sync::Arc;
 
@@ -51,6 +52,8 @@ pub fn router(desk: Arc<Desk>, access: Access) -> Router {
         .route("/schedules/{name}/run", post(schedules::run))
         .route("/audit", get(worker::audit))
         .route("/worker", get(worker::show))
+        .route("/worker/reload", post(worker::reload))
+        .route("/routes", get(routes::list))
         .fallback(refusal::no_such_path)
         .method_not_allowed_fallback(refusal::no_such_method)
         .layer(from_fn_with_state(Arc::new(access), access::guard))

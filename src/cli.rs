@@ -13,6 +13,8 @@ mod filter;
 mod jobs;
 mod plugin;
 mod queues;
+mod reload;
+mod routes;
 pub mod run;
 mod schedules;
 mod schema;
@@ -20,6 +22,7 @@ pub mod screen;
 pub mod session;
 mod story;
 mod submit;
+mod top;
 mod words;
 
 use std::path::PathBuf;
@@ -76,6 +79,9 @@ enum Command {
     Submit(submit::Submit),
     Jobs(jobs::Jobs),
     Queues(queues::Queues),
+    Routes(routes::Routes),
+    Top(top::Top),
+    Reload(reload::Reload),
     DeadLetters(dead_letters::DeadLetters),
     Batches(batches::Batches),
     Audit(audit::Audit),
@@ -145,6 +151,9 @@ fn dispatch(command: Command, globals: &Globals, screen: &mut Screen) -> Result<
         Command::Submit(args) => wait_for(submit::run(args, globals, screen)),
         Command::Jobs(args) => wait_for(jobs::run(args, globals, screen)),
         Command::Queues(args) => wait_for(queues::run(args, globals, screen)),
+        Command::Routes(args) => wait_for(routes::run(args, globals, screen)),
+        Command::Top(args) => wait_for(top::run(args, globals, screen)),
+        Command::Reload(args) => wait_for(reload::run(args, globals, screen)),
         Command::DeadLetters(args) => wait_for(dead_letters::run(args, globals, screen)),
         Command::Batches(args) => wait_for(batches::run(args, globals, screen)),
         Command::Schedules(args) => wait_for(schedules::run(args, globals, screen)),

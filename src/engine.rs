@@ -102,7 +102,8 @@ impl Shared {
         self.pools().find_map(jobs).unwrap_or_default()
     }
 
-    fn pools(&self) -> impl Iterator<Item = Arc<Pool>> {
+    /// The pools that run.
+    pub fn pools(&self) -> impl Iterator<Item = Arc<Pool>> {
         self.pools.get().into_iter().flatten().filter_map(Weak::upgrade)
     }
 }

@@ -12,7 +12,7 @@ mod route;
 mod schedule;
 
 use crate::clock::Clock;
-use names::{BUILD_INFO, DELIVERY_BYTES, DELIVERY_BYTES_LIMIT};
+use names::{BUILD_INFO, DELIVERY_BYTES, DELIVERY_BYTES_LIMIT, RELOADS};
 use recorder::{Gauge, Labels, Registry};
 
 pub use batch::BatchMetrics;
@@ -58,6 +58,12 @@ impl Telemetry {
     #[must_use]
     pub fn pool(&self, pool: &str) -> PoolMetrics {
         PoolMetrics::new(&self.registry, Labels::default().with("pool", pool))
+    }
+
+    /// The config was reloaded, or refused.
+    pub fn reloaded(&self, done: bool) {
+        let result = Labels::default().with("result", if done { "done" } else { "refused" });
+        self.registry.counter(&RELOADS, &result).increment(1);
     }
 
     /// The metrics of one queue, brought up to date from its counts before a scrape.

@@ -16,6 +16,8 @@ mod letters;
 mod looking;
 #[path = "cli/plugins.rs"]
 mod plugins;
+#[path = "cli/reloading.rs"]
+mod reloading;
 #[path = "cli/schedules.rs"]
 mod schedules;
 #[path = "cli/submitting.rs"]

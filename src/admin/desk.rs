@@ -27,6 +27,9 @@ const BODIES: usize = 64 << 20;
 /// Counts what a system took in against what it holds and what has left it; a JSON document with `ok`.
 pub type Auditor = Arc<dyn Fn() -> BoxFuture<'static, Result<serde_json::Value, String>> + Send + Sync>;
 
+/// Has the worker read its config again; what it changed, or why nothing was.
+pub type Reload = Arc<dyn Fn() -> BoxFuture<'static, Result<serde_json::Value, String>> + Send + Sync>;
+
 /// One system of queues, such as a database file.
 #[derive(Clone)]
 pub struct System {
@@ -75,6 +78,7 @@ pub struct Desk {
     pub body_limit: usize,
     /// In a worker: who it is and what it runs.
     pub worker: Option<(WorkerFacts, Arc<Shared>)>,
+    pub(super) reload: Option<Reload>,
     /// The periodic jobs of the config.
     pub schedules: Option<Arc<Schedules>>,
     /// How far the batches have come.
@@ -89,22 +93,21 @@ impl Desk {
     #[must_use]
     pub fn new(systems: Vec<System>, queues: Vec<Place>, body_limit: usize) -> Self {
         let bodies = Budget::new(BODIES.max(body_limit));
-        Desk {
-            systems,
-            queues,
-            body_limit,
-            worker: None,
-            schedules: None,
-            batches: None,
-            closing: CancellationToken::new(),
-            bodies,
-        }
+        let closing = CancellationToken::new();
+        let (worker, reload, schedules, batches) = (None, None, None, None);
+        Desk { systems, queues, body_limit, worker, reload, schedules, batches, closing, bodies }
     }
 
     /// Puts a living worker behind the desk: running jobs are seen and can be cancelled.
     #[must_use]
     pub fn with_worker(self, facts: WorkerFacts, shared: Arc<Shared>) -> Self {
         Desk { worker: Some((facts, shared)), ..self }
+    }
+
+    /// Lets operators have the worker read its config again.
+    #[must_use]
+    pub fn with_reload(self, reload: Reload) -> Self {
+        Desk { reload: Some(reload), ..self }
     }
 
     #[must_use]

@@ -31,14 +31,29 @@ pub type Executors = BTreeMap<String, Arc<dyn Executor>>;
 /// # Errors
 /// Which one cannot be built, and why.
 pub fn executors(config: &Config, base: &Path) -> Result<Executors, StartError> {
-    let build = |(name, executor): (&String, &config::Executor)| {
-        let built: Result<Arc<dyn Executor>, String> = match executor {
-            config::Executor::Command(command) => CommandExecutor::new(name, command.clone(), base).map(|built| built as _),
-            config::Executor::Python(python) => PythonExecutor::new(name, python.clone(), base).map(|built| built as _),
-        };
-        built.map(|built| (name.clone(), built)).map_err(|why| StartError::Executor { name: name.clone(), why })
+    config.executors.iter().map(|(name, block)| Ok((name.clone(), executor(name, block, base)?))).collect()
+}
+
+/// Builds one executor.
+///
+/// # Errors
+/// Why it cannot be built.
+pub fn executor(name: &str, block: &config::Executor, base: &Path) -> Result<Arc<dyn Executor>, StartError> {
+    let built: Result<Arc<dyn Executor>, String> = match block {
+        config::Executor::Command(command) => CommandExecutor::new(name, command.clone(), base).map(|built| built as _),
+        config::Executor::Python(python) => PythonExecutor::new(name, python.clone(), base).map(|built| built as _),
     };
-    config.executors.iter().map(build).collect()
+    built.map_err(|why| StartError::Executor { name: name.to_owned(), why })
+}
+
+/// Starts what executors can start before the first job; what cannot start says so when a job needs it.
+pub async fn warm(executors: impl Iterator<Item = (&String, &Arc<dyn Executor>)>) {
+    let warm = executors.map(async |(name, executor)| {
+        if let Err(why) = executor.warm().await {
+            tracing::error!(executor = %name, "cannot start: {why}; its jobs will wait as misconfigured");
+        }
+    });
+    futures_util::future::join_all(warm).await;
 }
 
 /// Puts the pools together.
@@ -57,11 +72,11 @@ pub fn pools(
 }
 
 /// What pools are built from.
-struct Bench<'a> {
-    config: &'a Config,
-    systems: &'a Systems,
-    executors: &'a Executors,
-    telemetry: &'a Telemetry,
+pub(super) struct Bench<'a> {
+    pub config: &'a Config,
+    pub systems: &'a Systems,
+    pub executors: &'a Executors,
+    pub telemetry: &'a Telemetry,
 }
 
 impl Bench<'_> {
@@ -110,7 +125,8 @@ impl Bench<'_> {
         queue.map(build).transpose()
     }
 
-    fn routes(&self, name: &str, pool: &config::Pool, metrics: &PoolMetrics) -> Result<Routes, StartError> {
+    /// The routes of a pool.
+    pub fn routes(&self, name: &str, pool: &config::Pool, metrics: &PoolMetrics) -> Result<Routes, StartError> {
         let table = self.config.route_table().map_err(|_| StartError::Other("two routes take the same jobs".into()))?;
         let routes = self.config.routes.iter().map(|route| self.route(name, pool, route, metrics).map(Arc::new));
         Ok(Routes::new(table, routes.collect::<Result<_, _>>()?))

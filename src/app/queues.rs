@@ -209,8 +209,8 @@ impl Systems {
     }
 
     /// Writes out what is open and lets the files go.
-    pub async fn close(self) {
-        for (_, store) in self.stores {
+    pub async fn close(&self) {
+        for (_, store) in &self.stores {
             store.close().await;
         }
     }

@@ -67,7 +67,7 @@ impl Pool {
             Ok(Settled::Done) => {
                 route.map_or(&self.unrouted.metrics, |route| &route.metrics).ended(verdict);
                 match verdict {
-                    Verdict::Park { .. } => self.metrics.waits(Wait::Parked),
+                    Verdict::Park { .. } => self.metrics.waits(Wait::Parked, 1),
                     Verdict::Discard { by } => self.metrics.discarded(by),
                     _ => {}
                 }

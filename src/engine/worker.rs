@@ -104,7 +104,7 @@ impl Pool {
         if unsettled <= SUSPICION || job.life.suspect {
             return self.keep(lease, async { Turn::Shared { _beside: self.shared.alone.read().await } }, || {}).await;
         }
-        let _waiting = self.metrics.wait(Wait::Suspect);
+        self.metrics.waits(Wait::Suspect, 1);
         let alone = Box::pin(async {
             let first = self.shared.suspects.lock().await;
             tracing::warn!(job = %job.id, "was running each of the {unsettled} times that the worker died; it runs alone now");

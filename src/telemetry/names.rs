@@ -16,6 +16,7 @@ macro_rules! metrics {
 
 metrics! {
     BUILD_INFO "build_info" "Always 1; the label tells the version."
+    RELOADS "reloads_total" "Reloads of the config by result."
     DELIVERY_BYTES "delivery_bytes" "Bytes of deliveries in memory."
     DELIVERY_BYTES_LIMIT "delivery_bytes_limit" "The byte budget for deliveries in memory."
 

@@ -7,7 +7,7 @@ use super::names::{
 use super::recorder::{Counter, Family, Gauge, Labels, Registry};
 
 /// Why a job, a source or a settlement does not move.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Wait {
     /// Every slot of the pool is taken.
     NoSlot,
@@ -46,6 +46,9 @@ impl Wait {
         Wait::ExitDown,
         Wait::SourceError,
     ];
+
+    /// Those of jobs that a pool has taken and not started.
+    pub const IN_WINDOW: [Wait; 6] = [Wait::NoSlot, Wait::Rate, Wait::Concurrency, Wait::KeyBusy, Wait::Held, Wait::Suspect];
 
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -130,9 +133,9 @@ impl PoolMetrics {
         self.waits[reason as usize].0.set(count as f64);
     }
 
-    /// Counts a wait that nobody holds, such as that of a job parked in its queue.
-    pub fn waits(&self, reason: Wait) {
-        self.waits[reason as usize].1.increment(1);
+    /// Counts waits that nobody holds, such as that of a job parked in its queue.
+    pub fn waits(&self, reason: Wait, count: u64) {
+        self.waits[reason as usize].1.increment(count);
     }
 
     /// Counts a job that was discarded; who it was is told apart only where it was no person.

@@ -1,7 +1,7 @@
 use crate::workshop::Workshop;
 
 /// Every command, as it is typed.
-const COMMANDS: [&str; 31] = [
+const COMMANDS: [&str; 34] = [
     "",
     "run",
     "demo",
@@ -15,6 +15,9 @@ const COMMANDS: [&str; 31] = [
     "queues list",
     "queues pause",
     "queues resume",
+    "routes",
+    "top",
+    "reload",
     "dead-letters",
     "dead-letters list",
     "dead-letters show",

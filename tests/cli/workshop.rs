@@ -78,6 +78,12 @@ impl Workshop {
         self.worker = Some(worker);
     }
 
+    /// Has the worker read its config again, without an answer.
+    pub fn hang_up(&self) {
+        let worker = self.worker.as_ref().unwrap();
+        kill(Pid::from_raw(worker.id().try_into().unwrap()), Signal::SIGHUP).unwrap();
+    }
+
     /// Ends the worker in order.
     pub fn stop_worker(&mut self) {
         let Some(mut worker) = self.worker.take() else { return };

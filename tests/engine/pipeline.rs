@@ -178,28 +178,6 @@ async fn a_delay_is_kept_and_a_past_deadline_is_expired() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delay_counts_from_the_first_publishing_however_late_the_job_was_looked_at() {
-    let (mut world, runs) = world(Class::Failed, 0);
-    let slow = executor(|_, _| {
-        async {
-            tokio::time::sleep(Duration::from_secs(60)).await;
-            done()
-        }
-        .boxed()
-    });
-    (world.slots, world.routes) = (1, vec![world.routes[0].clone(), route("slow", slow, Policy::default())]);
-    let engine = world.start();
-    let before = world.shared.clock.now();
-    world.send("jobs", r#"{"id":"slow","type":"slow"}"#).await;
-    world.send("jobs", r#"{"id":"late","type":"t","delay":"10m"}"#).await;
-    world.holds("jobs", 0).await;
-    let waited = windlass::clock::between(before, world.shared.clock.now());
-    assert!(waited >= Duration::from_secs(600) && waited < Duration::from_secs(900), "{waited:?}");
-    assert_eq!(runs.load(Ordering::SeqCst), 1);
-    engine.stop(Duration::ZERO).await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_job_of_many_leases_keeps_its_lease_and_a_timeout_ends_it() {
     let runs = Arc::new(AtomicUsize::new(0));
     let counter = runs.clone();

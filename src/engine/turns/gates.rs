@@ -20,8 +20,8 @@ pub(super) type Gates = [Option<usize>; 2];
 pub(super) struct Shared {
     key: GateKey,
     pub gate: Gate<usize>,
-    /// Streams under it.
-    pub streams: usize,
+    /// Streams under it, and runs that were started under it.
+    pub users: usize,
     /// Timers that are set.
     pub timers: usize,
 }
@@ -40,15 +40,18 @@ impl<T> Turns<T> {
         let gate = *self
             .gates_by_key
             .entry(key.clone())
-            .or_insert_with(|| gates.insert(Shared { key, gate: Gate::new(limit), streams: 0, timers: 0 }));
-        self.gates[gate].streams += 1;
+            .or_insert_with(|| gates.insert(Shared { key, gate: Gate::new(limit), users: 0, timers: 0 }));
+        self.gates[gate].gate.limit = limit; // a reload may have changed it
+        self.gates[gate].users += 1;
         Some(gate)
     }
 
     /// It waits for a gate.
     pub(super) fn wait_at(&mut self, gate: usize, stream: usize, shut: Admission) {
         self.ready -= self.streams[stream].queue.len();
-        self.rest(stream, State::Shut(if shut == Admission::Full { Wait::Concurrency } else { Wait::Rate }));
+        let why = if shut == Admission::Full { Wait::Concurrency } else { Wait::Rate };
+        self.waited(why);
+        self.rest(stream, State::Shut(why));
         self.gates[gate].gate.waiters.push_back(stream);
         self.watch(gate, shut);
     }
@@ -82,10 +85,18 @@ impl<T> Turns<T> {
         }
     }
 
+    /// One user less of each.
+    pub(super) fn release(&mut self, gates: Gates, now: Instant) {
+        for gate in gates.into_iter().flatten() {
+            self.gates[gate].users -= 1;
+            self.retire_gate(gate, now);
+        }
+    }
+
     /// Forgets a gate that nobody is under, once its rate has nothing to remember.
     pub(super) fn retire_gate(&mut self, gate: usize, now: Instant) {
         let Some(shared) = self.gates.get_mut(gate) else { return };
-        if shared.streams > 0 || shared.timers > 0 {
+        if shared.users > 0 || shared.timers > 0 {
             return;
         }
         match shared.gate.idle_at(now) {

@@ -10,6 +10,7 @@ mod restart;
 mod settling;
 mod state;
 mod trouble;
+mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
