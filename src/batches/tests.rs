@@ -105,6 +105,10 @@ async fn ends_that_come_at_once_are_counted_each_and_complete_the_batch_once() {
         ("b/%:completed", &334.into(), &1000.into())
     );
     assert_eq!(world.events("opened")[0].0, "b/%:opened");
+    let schema = jsonschema::options().should_validate_formats(true).build(&crate::schema::schema("batch").unwrap()).unwrap();
+    let bodies = world.results.messages();
+    let events = bodies.iter().map(|message| serde_json::from_slice::<serde_json::Value>(&message.body).unwrap());
+    events.for_each(|event| assert!(schema.is_valid(&event), "{event}"));
     assert_eq!(world.state.scan("batch-event/", None, 9).await.unwrap(), []);
 }
 
