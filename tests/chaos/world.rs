@@ -366,8 +366,9 @@ fn line(id: &str, fails: u32) -> String {
         Some(_) => "order",
         None => "work",
     };
+    // order is kept among the jobs of one tenant
+    let tenant = if fails > 0 && key.is_none() { "a" } else { "b" };
     let key = key.map_or_else(String::new, |key| format!(r#","key":"{key}""#));
-    let tenant = if fails > 0 { "a" } else { "b" };
     let (batch, delay) = match id.split_once('.') {
         Some((batch, name)) => {
             let delay = if name == CANCELLED { r#","delay":"1h""# } else { "" };
