@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Batches, JobEnd, KEPT, write};
+use super::{Batches, JOB, JobEnd, KEPT, write};
 use crate::job::decode::{Received, decode};
 use crate::job::{Batch, Decoding, Origin};
 use crate::ports::{Acted, Action, Admin, Cursor, Entry, Filter, NewJob, Page, QueueError, QueueStats, State, Submitted};
@@ -58,9 +58,30 @@ impl Counted {
         Ok(batch.map(|batch| Note { queue: entry.queue, id: id.into(), batch, end }))
     }
 
+    async fn is_counted(&self, note: &Note) -> Result<bool, StateError> {
+        let place = key(&[JOB, &note.batch.id, &note.batch.member(&note.id)]);
+        Ok(self.batches.state.get(&place).await?.is_some())
+    }
+
     async fn count(&self, note: &Note, end: JobEnd) -> Result<(), StateError> {
         let pool = self.pools.get(&note.queue).cloned().unwrap_or_else(|| "".into());
         self.batches.count(&note.batch, &pool, &note.id, end).await
+    }
+
+    /// Counts what has become of a job by its state: the deed may have been done by somebody who died before counting it.
+    async fn resolve(&self, note: &Note) -> Result<(), QueueError> {
+        let end = match self.admin.find(Some(&note.queue), &note.id).await?.map(|entry| entry.state) {
+            Some(State::Dead) => Some(JobEnd::Dead),
+            Some(State::Discarded) => Some(JobEnd::Discarded),
+            Some(_) => None,
+            // gone, and its end is kept nowhere; one that ended by itself was counted then
+            None if self.is_counted(note).await.map_err(unavailable)? => None,
+            None => Some(note.end),
+        };
+        match end {
+            Some(end) => self.count(note, end).await.map_err(unavailable),
+            None => Ok(()),
+        }
     }
 
     /// Sees to what was under way when a process died.
@@ -76,15 +97,7 @@ impl Counted {
             }
             for (place, held) in page {
                 if let Ok(note) = serde_json::from_slice::<Note>(&held.value) {
-                    let end = match self.admin.find(Some(&note.queue), &note.id).await?.map(|entry| entry.state) {
-                        Some(State::Dead) => Some(JobEnd::Dead),
-                        Some(State::Discarded) => Some(JobEnd::Discarded),
-                        Some(_) => None,
-                        None => Some(note.end),
-                    };
-                    if let Some(end) = end {
-                        self.count(&note, end).await.map_err(unavailable)?;
-                    }
+                    self.resolve(&note).await?;
                 }
                 self.batches.state.change(vec![Change::remove(&place, When::Always)]).await.map_err(unavailable)?;
             }
@@ -104,8 +117,10 @@ impl Admin for Counted {
         let put = Change::put(&place, When::Always, write(&note)).for_the_next(KEPT, self.batches.clock.now());
         self.batches.state.change(vec![put]).await.map_err(unavailable)?;
         let acted = self.admin.act(queue, id, action).await;
-        if matches!(acted, Ok(Acted::Done)) {
-            self.count(&note, note.end).await.map_err(unavailable)?;
+        match acted {
+            Ok(Acted::Done) => self.count(&note, note.end).await.map_err(unavailable)?,
+            Ok(_) => self.resolve(&note).await?,
+            Err(_) => {}
         }
         if acted.is_ok() {
             self.batches.state.change(vec![Change::remove(&place, When::Always)]).await.map_err(unavailable)?;

@@ -256,6 +256,17 @@ async fn what_operators_end_is_counted_even_when_they_are_killed_on_the_way() {
     counted().recover().await.unwrap();
     counted().recover().await.unwrap();
     assert_eq!(counts(&batches, "b").await, (0, 1, 2));
+    // the operator asks again before the next start has seen to it
+    let again = NewJob {
+        id: "again".into(),
+        message: Message::of(r#"{"id":"again","type":"t","batch":{"id":"c"}}"#),
+        due: None,
+        priority: 4,
+    };
+    store.submit("jobs", vec![again]).await.unwrap();
+    store.act("jobs", "again", &cancel(false)).await.unwrap();
+    assert!(matches!(counted().act("jobs", "again", &cancel(false)).await.unwrap(), Acted::NotNow(_)));
+    assert_eq!(counts(&batches, "c").await, (0, 1, 0));
     // a dead letter that is discarded ends otherwise
     assert_eq!(counted().act("jobs", "cancelled", &Action::Discard { by: "ann".into() }).await.unwrap(), Acted::Done);
     assert_eq!(counts(&batches, "b").await, (0, 0, 3));
