@@ -2,6 +2,7 @@
 //! speaks the same routes through a Unix socket, or in process where no worker lives.
 
 mod access;
+pub mod batches;
 pub mod bulk;
 pub mod dead_letters;
 pub mod desk;
@@ -44,6 +45,9 @@ pub fn router(desk: Arc<Desk>, access: Access) -> Router {
         .route("/dead-letters/{id}", get(dead_letters::show))
         .route("/dead-letters/{id}/replay", post(dead_letters::replay))
         .route("/dead-letters/{id}/discard", post(dead_letters::discard))
+        .route("/batches", get(batches::list))
+        .route("/batches/{id}", get(batches::show))
+        .route("/batches/{id}/cancel", post(batches::cancel))
         .route("/schedules", get(schedules::list))
         .route("/schedules/{name}/run", post(schedules::run))
         .route("/audit", get(worker::audit))

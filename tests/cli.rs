@@ -2,6 +2,8 @@
 
 #[path = "cli/after.rs"]
 mod after;
+#[path = "cli/batches.rs"]
+mod batches;
 #[path = "cli/disk.rs"]
 mod disk;
 #[path = "cli/help.rs"]

@@ -3,6 +3,8 @@
 
 #[path = "engine/backlog.rs"]
 mod backlog;
+#[path = "engine/batches.rs"]
+mod batches;
 #[path = "engine/faults.rs"]
 mod faults;
 #[path = "engine/pipeline.rs"]
