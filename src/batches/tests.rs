@@ -20,6 +20,26 @@ struct World {
     results: MemoryQueue,
 }
 
+/// Lets others in between a read and a change.
+struct Slow(MemoryState);
+
+#[async_trait]
+impl StateStore for Slow {
+    async fn read(&self, keys: &[Arc<str>]) -> Result<Vec<Option<Held>>, StateError> {
+        let held = self.0.read(keys).await;
+        tokio::task::yield_now().await;
+        held
+    }
+
+    async fn change(&self, changes: Vec<Change>) -> Result<bool, StateError> {
+        self.0.change(changes).await
+    }
+
+    async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(Arc<str>, Held)>, StateError> {
+        self.0.scan(prefix, after, limit).await
+    }
+}
+
 fn batch(id: &str, size: Option<u64>) -> Batch {
     Batch { id: id.into(), size, member: None }
 }
@@ -27,7 +47,7 @@ fn batch(id: &str, size: Option<u64>) -> Batch {
 impl World {
     fn new() -> Self {
         let clock = Clock::tokio();
-        World { state: Arc::new(MemoryState::new(clock)), clock, results: Memory::new(clock, 100_000).queue("results") }
+        World { state: Arc::new(Slow(MemoryState::new(clock))), clock, results: Memory::new(clock, 100_000).queue("results") }
     }
 
     /// A process that counts; a second one does so beside it.

@@ -37,6 +37,11 @@ impl Leave {
 }
 
 impl Pool {
+    /// Whether anything is asked about a job right before its run.
+    pub(super) fn asks(&self, job: &Job, route: &Route, held: &Held) -> bool {
+        self.remembers(job, Some(route)) || held.feed.screen.max_age.is_some()
+    }
+
     /// Right before a run: what becomes of a job that must not run after all.
     pub(super) async fn enter(&self, job: &Job, route: &Route, held: &mut Held) -> Option<Result<Outcome, Arc<str>>> {
         if let Some(why) = held.feed.screen.too_old(job, self.shared.clock.now()) {

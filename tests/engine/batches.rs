@@ -18,7 +18,7 @@ use windlass::state::memory::MemoryState;
 use crate::support::{done, executor, plain_route, telemetry};
 use crate::world::World;
 
-/// Jobs of type `t`: `flaky` fails twice, `bad` for ever, `slow` takes an hour. Those of type `first` are followed by a `t`.
+/// Jobs of type `t`: `flaky` fails twice, `bad` for ever, `slow` takes a minute. Those of type `first` are followed by a `t`.
 fn world() -> (World, Arc<Batches>) {
     let flaky = Arc::new(AtomicUsize::new(0));
     let run = executor(move |job, _| {
@@ -27,7 +27,7 @@ fn world() -> (World, Arc<Batches>) {
             Some("flaky") => flaky.fetch_add(1, Ordering::SeqCst) < 2,
             _ => false,
         };
-        let slow = &*job.id == "slow";
+        let slow = ["slow", "slowly:then"].contains(&&*job.id);
         async move {
             if slow {
                 tokio::time::sleep(Duration::from_secs(60)).await;
@@ -56,8 +56,12 @@ async fn send(world: &World, id: &str, kind: &str, more: &str) {
     world.send("jobs", &format!(r#"{{"id":"{id}","type":"{kind}","batch":{{"id":"b","size":5}}{more}}}"#)).await;
 }
 
+async fn standing_so_far(batches: &Batches) -> Option<Standing> {
+    batches.show("b", 0).await.unwrap().map(|batch| batch.standing)
+}
+
 async fn standing(batches: &Batches) -> Standing {
-    batches.show("b", 0).await.unwrap().unwrap().standing
+    standing_so_far(batches).await.unwrap()
 }
 
 fn events(world: &World, kind: &str) -> usize {
@@ -84,6 +88,25 @@ async fn a_batch_is_complete_once_every_job_of_it_has_ended_in_its_way() {
     assert!(standing.completed.is_some());
     assert_eq!((events(&world, "opened"), events(&world, "completed")), (1, 1));
     assert!(events(&world, "progress") >= 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_not_complete_while_a_chain_of_it_goes_on() {
+    let (world, batches) = world();
+    let engine = world.start();
+    for id in ["a", "b", "c", "d"] {
+        send(&world, id, "t", "").await;
+    }
+    send(&world, "slowly", "first", "").await;
+    while standing_so_far(&batches).await.is_none_or(|standing| standing.done < 4) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(standing(&batches).await.completed, None);
+    world.holds("jobs", 0).await;
+    engine.stop(Duration::ZERO).await;
+    let standing = standing(&batches).await;
+    assert_eq!((standing.done, standing.completed.is_some()), (5, true));
 }
 
 #[tokio::test(start_paused = true)]
