@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,9 @@ struct Note {
     id: Arc<str>,
     batch: Batch,
     end: JobEnd,
+    /// Tells it from the note of another operator who is at the same job.
+    #[serde(default)]
+    nonce: u64,
 }
 
 impl Counted {
@@ -55,7 +59,7 @@ impl Counted {
         let received = Received { origin: Origin::default(), published: None, now: Timestamp::UNIX_EPOCH };
         let job = entry.message.and_then(|message| decode(&message, &Decoding::Envelope, &received).ok());
         let batch = job.and_then(|job| job.batch);
-        Ok(batch.map(|batch| Note { queue: entry.queue, id: id.into(), batch, end }))
+        Ok(batch.map(|batch| Note { queue: entry.queue, id: id.into(), batch, end, nonce: fastrand::u64(..) }))
     }
 
     async fn count(&self, note: &Note, end: JobEnd) -> Result<(), StateError> {
@@ -63,30 +67,45 @@ impl Counted {
         self.batches.count(&note.batch, &pool, &note.id, end).await
     }
 
+    /// Counts what became of a job, however it came about; `gone` is what is believed of one without a record.
+    async fn look(&self, note: &Note, gone: Option<JobEnd>) -> Result<(), QueueError> {
+        let end = match self.admin.find(Some(&note.queue), &note.id).await?.map(|entry| entry.state) {
+            Some(State::Dead) => JobEnd::Dead,
+            Some(State::Discarded) => JobEnd::Discarded,
+            Some(_) => return Ok(()),
+            None => match gone {
+                Some(end) => end,
+                None => return Ok(()),
+            },
+        };
+        self.count(note, end).await.map_err(unavailable)
+    }
+
+    /// Removes a note, unless it is another one by now.
+    async fn forget(&self, place: &Arc<str>, value: &Bytes) -> Result<(), QueueError> {
+        let held = self.batches.state.get(place).await.map_err(unavailable)?;
+        if let Some(held) = held.filter(|held| held.value == *value) {
+            let remove = Change::remove(place, When::Version(held.version));
+            self.batches.state.change(vec![remove]).await.map_err(unavailable)?;
+        }
+        Ok(())
+    }
+
     /// Sees to what was under way when a process died.
     ///
     /// # Errors
     /// When the store or the queue cannot be asked now.
     pub async fn recover(&self) -> Result<(), QueueError> {
-        let prefix = format!("{}/", key(&[NOTE, &self.system]));
+        let (prefix, mut after) = (format!("{}/", key(&[NOTE, &self.system])), None);
         loop {
-            let page = self.batches.state.scan(&prefix, None, 100).await.map_err(unavailable)?;
-            if page.is_empty() {
-                return Ok(());
-            }
+            let page = self.batches.state.scan(&prefix, after.as_deref(), 100).await.map_err(unavailable)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(last.to_string());
             for (place, held) in page {
                 if let Ok(note) = serde_json::from_slice::<Note>(&held.value) {
-                    let end = match self.admin.find(Some(&note.queue), &note.id).await?.map(|entry| entry.state) {
-                        Some(State::Dead) => Some(JobEnd::Dead),
-                        Some(State::Discarded) => Some(JobEnd::Discarded),
-                        Some(_) => None,
-                        None => Some(note.end),
-                    };
-                    if let Some(end) = end {
-                        self.count(&note, end).await.map_err(unavailable)?;
-                    }
+                    self.look(&note, Some(note.end)).await?;
                 }
-                self.batches.state.change(vec![Change::remove(&place, When::Always)]).await.map_err(unavailable)?;
+                self.forget(&place, &held.value).await?;
             }
         }
     }
@@ -101,16 +120,17 @@ impl Admin for Counted {
     async fn act(&self, queue: &str, id: &str, action: &Action) -> Result<Acted, QueueError> {
         let Some(note) = self.note(queue, id, action).await? else { return self.admin.act(queue, id, action).await };
         let place = key(&[NOTE, &self.system, &note.queue, id]);
-        let put = Change::put(&place, When::Always, write(&note)).for_the_next(KEPT, self.batches.clock.now());
+        let value = Bytes::from(write(&note));
+        let put = Change::put(&place, When::Always, value.clone()).for_the_next(KEPT, self.batches.clock.now());
         self.batches.state.change(vec![put]).await.map_err(unavailable)?;
-        let acted = self.admin.act(queue, id, action).await;
-        if matches!(acted, Ok(Acted::Done)) {
-            self.count(&note, note.end).await.map_err(unavailable)?;
+        let acted = self.admin.act(queue, id, action).await?;
+        match acted {
+            Acted::Done => self.count(&note, note.end).await.map_err(unavailable)?,
+            // somebody else may have ended it, and died before it was counted
+            Acted::NotFound | Acted::NotNow(_) => self.look(&note, None).await?,
         }
-        if acted.is_ok() {
-            self.batches.state.change(vec![Change::remove(&place, When::Always)]).await.map_err(unavailable)?;
-        }
-        acted
+        self.forget(&place, &value).await?;
+        Ok(acted)
     }
 
     async fn submit(&self, queue: &str, jobs: Vec<NewJob>) -> Result<Vec<Submitted>, QueueError> {
