@@ -29,7 +29,7 @@ fn main() {
     let load = Load::from_environment();
     let asked = |name: &str| std::env::args().any(|argument| argument == name);
     if asked("backlog") {
-        return store::backlog(&load, 1_000_000);
+        return [1, 1000].into_iter().for_each(|tenants| store::backlog(&load, 1_000_000, tenants));
     }
     if asked("engine") {
         return println!("{:.0} jobs/s", engine::run(&load, &PLAIN).jobs);

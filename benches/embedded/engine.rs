@@ -86,7 +86,7 @@ pub fn pool(shared: &Arc<Shared>, queue: Arc<dyn Queue>, executor: Arc<dyn Execu
         name: "default".into(),
         shared: shared.clone(),
         feeds: vec![Arc::new(feed)],
-        routes: arc_swap::ArcSwap::from_pointee(Routes::new(table, vec![Arc::new(route)])),
+        routes: Arc::new(arc_swap::ArcSwap::from_pointee(Routes::new(table, vec![Arc::new(route)]))),
         results: None,
         dead_letters: None,
         window: Arc::new(Window::new(WindowOptions::new(slots))),

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Batches, JOB, JobEnd, KEPT, write};
+use super::{Batches, JobEnd, KEPT, write};
 use crate::job::decode::{Received, decode};
 use crate::job::{Batch, Decoding, Origin};
 use crate::ports::{Acted, Action, Admin, Cursor, Entry, Filter, NewJob, Page, QueueError, QueueStats, State, Submitted};
@@ -36,6 +37,9 @@ struct Note {
     id: Arc<str>,
     batch: Batch,
     end: JobEnd,
+    /// Tells it from the note of another operator who is at the same job.
+    #[serde(default)]
+    nonce: u64,
 }
 
 impl Counted {
@@ -55,12 +59,7 @@ impl Counted {
         let received = Received { origin: Origin::default(), published: None, now: Timestamp::UNIX_EPOCH };
         let job = entry.message.and_then(|message| decode(&message, &Decoding::Envelope, &received).ok());
         let batch = job.and_then(|job| job.batch);
-        Ok(batch.map(|batch| Note { queue: entry.queue, id: id.into(), batch, end }))
-    }
-
-    async fn is_counted(&self, note: &Note) -> Result<bool, StateError> {
-        let place = key(&[JOB, &note.batch.id, &note.batch.member(&note.id)]);
-        Ok(self.batches.state.get(&place).await?.is_some())
+        Ok(batch.map(|batch| Note { queue: entry.queue, id: id.into(), batch, end, nonce: fastrand::u64(..) }))
     }
 
     async fn count(&self, note: &Note, end: JobEnd) -> Result<(), StateError> {
@@ -68,20 +67,28 @@ impl Counted {
         self.batches.count(&note.batch, &pool, &note.id, end).await
     }
 
-    /// Counts what has become of a job by its state: the deed may have been done by somebody who died before counting it.
-    async fn resolve(&self, note: &Note) -> Result<(), QueueError> {
+    /// Counts what became of a job, however it came about; `gone` is what is believed of one without a record.
+    async fn look(&self, note: &Note, gone: Option<JobEnd>) -> Result<(), QueueError> {
         let end = match self.admin.find(Some(&note.queue), &note.id).await?.map(|entry| entry.state) {
-            Some(State::Dead) => Some(JobEnd::Dead),
-            Some(State::Discarded) => Some(JobEnd::Discarded),
-            Some(_) => None,
-            // gone, and its end is kept nowhere; one that ended by itself was counted then
-            None if self.is_counted(note).await.map_err(unavailable)? => None,
-            None => Some(note.end),
+            Some(State::Dead) => JobEnd::Dead,
+            Some(State::Discarded) => JobEnd::Discarded,
+            Some(_) => return Ok(()),
+            None => match gone {
+                Some(end) => end,
+                None => return Ok(()),
+            },
         };
-        match end {
-            Some(end) => self.count(note, end).await.map_err(unavailable),
-            None => Ok(()),
+        self.count(note, end).await.map_err(unavailable)
+    }
+
+    /// Removes a note, unless it is another one by now.
+    async fn forget(&self, place: &Arc<str>, value: &Bytes) -> Result<(), QueueError> {
+        let held = self.batches.state.get(place).await.map_err(unavailable)?;
+        if let Some(held) = held.filter(|held| held.value == *value) {
+            let remove = Change::remove(place, When::Version(held.version));
+            self.batches.state.change(vec![remove]).await.map_err(unavailable)?;
         }
+        Ok(())
     }
 
     /// Sees to what was under way when a process died.
@@ -89,17 +96,16 @@ impl Counted {
     /// # Errors
     /// When the store or the queue cannot be asked now.
     pub async fn recover(&self) -> Result<(), QueueError> {
-        let prefix = format!("{}/", key(&[NOTE, &self.system]));
+        let (prefix, mut after) = (format!("{}/", key(&[NOTE, &self.system])), None);
         loop {
-            let page = self.batches.state.scan(&prefix, None, 100).await.map_err(unavailable)?;
-            if page.is_empty() {
-                return Ok(());
-            }
+            let page = self.batches.state.scan(&prefix, after.as_deref(), 100).await.map_err(unavailable)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(last.to_string());
             for (place, held) in page {
                 if let Ok(note) = serde_json::from_slice::<Note>(&held.value) {
-                    self.resolve(&note).await?;
+                    self.look(&note, Some(note.end)).await?;
                 }
-                self.batches.state.change(vec![Change::remove(&place, When::Always)]).await.map_err(unavailable)?;
+                self.forget(&place, &held.value).await?;
             }
         }
     }
@@ -114,18 +120,17 @@ impl Admin for Counted {
     async fn act(&self, queue: &str, id: &str, action: &Action) -> Result<Acted, QueueError> {
         let Some(note) = self.note(queue, id, action).await? else { return self.admin.act(queue, id, action).await };
         let place = key(&[NOTE, &self.system, &note.queue, id]);
-        let put = Change::put(&place, When::Always, write(&note)).for_the_next(KEPT, self.batches.clock.now());
+        let value = Bytes::from(write(&note));
+        let put = Change::put(&place, When::Always, value.clone()).for_the_next(KEPT, self.batches.clock.now());
         self.batches.state.change(vec![put]).await.map_err(unavailable)?;
-        let acted = self.admin.act(queue, id, action).await;
+        let acted = self.admin.act(queue, id, action).await?;
         match acted {
-            Ok(Acted::Done) => self.count(&note, note.end).await.map_err(unavailable)?,
-            Ok(_) => self.resolve(&note).await?,
-            Err(_) => {}
+            Acted::Done => self.count(&note, note.end).await.map_err(unavailable)?,
+            // somebody else may have ended it, and died before it was counted
+            Acted::NotFound | Acted::NotNow(_) => self.look(&note, None).await?,
         }
-        if acted.is_ok() {
-            self.batches.state.change(vec![Change::remove(&place, When::Always)]).await.map_err(unavailable)?;
-        }
-        acted
+        self.forget(&place, &value).await?;
+        Ok(acted)
     }
 
     async fn submit(&self, queue: &str, jobs: Vec<NewJob>) -> Result<Vec<Submitted>, QueueError> {

@@ -39,7 +39,7 @@ executors:
 routes:
   - { type: bad, run: ledger, retry: { attempts: 2, base: 20ms } }
   - { type: work, run: ledger, retry: { base: 20ms, cap: 500ms }, unavailable_for: 1h, concurrency: 60, weight: 2 }
-  - type: order
+  - type: order.*
     run: ledger
     order_by: key
     retry: { base: 20ms, cap: 500ms }
@@ -361,13 +361,14 @@ impl World {
 /// A job as its producer writes it. What stands before a dot in its id is its batch.
 fn line(id: &str, fails: u32) -> String {
     let key = id.strip_prefix("key-").and_then(|rest| rest.split_once('-')).map(|(key, _)| key);
+    // the order of a key goes across types
     let kind = match key {
         _ if fails == ALWAYS => "bad",
-        Some(_) => "order",
+        Some(_) if id.ends_with(['1', '3']) => "order.placed",
+        Some(_) => "order.paid",
         None => "work",
     };
-    // order is kept among the jobs of one tenant
-    let tenant = if fails > 0 && key.is_none() { "a" } else { "b" };
+    let tenant = if key.map_or(fails > 0, |key| key < "4") { "a" } else { "b" };
     let key = key.map_or_else(String::new, |key| format!(r#","key":"{key}""#));
     let (batch, delay) = match id.split_once('.') {
         Some((batch, name)) => {
