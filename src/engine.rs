@@ -1,5 +1,6 @@
 //! The path of one job, whatever queue it comes from and whatever runs it.
 
+pub mod breaker;
 pub mod budget;
 pub mod context;
 pub mod exit;
@@ -7,6 +8,7 @@ pub mod pool;
 pub mod routes;
 pub mod running;
 mod settle;
+pub mod throttle;
 pub mod worker;
 
 use std::sync::Arc;
