@@ -108,11 +108,13 @@ impl Shared {
             let running = queue.number().and_then(|number| running.get(&number)).copied().unwrap_or_default();
             Ok(QueueStats { oldest: oldest(connection, queue)?, ..self.counts(queue, &lines, running) })
         });
-        stats.collect()
+        let mut stats = stats.collect::<rusqlite::Result<Vec<QueueStats>>>()?;
+        add_beside(&queues, &mut stats);
+        Ok(stats)
     }
 
     /// A dead letter is counted with the queue it came from and with the dead letters it lies in.
-    fn counts(&self, queue: &ReadyQueue, lines: &Lines, running: u64) -> QueueStats {
+    fn counts(&self, queue: &Arc<ReadyQueue>, lines: &Lines, running: u64) -> QueueStats {
         let dead = if queue.is_dead() { queue.number() } else { self.registry.dead_of(queue).number() };
         let count = |number: Option<QueueNumber>, line| {
             let tally = number.and_then(|number| lines.get(&(number, line)));
@@ -120,19 +122,42 @@ impl Shared {
         };
         let own = |line| count(queue.number(), line);
         let standing = |line| if queue.is_dead() { 0 } else { own(line) };
+        let beside = queue.parked_from().is_some();
+        let ready = standing(Line::Waiting).saturating_sub(running);
         QueueStats {
             queue: queue.name.clone(),
-            waiting: standing(Line::Waiting).saturating_sub(running),
+            waiting: if beside { 0 } else { ready },
             delayed: standing(Line::Delayed),
-            parked: standing(Line::Parked),
+            parked: if beside { ready } else { standing(Line::Parked) },
             running,
-            dead: [Line::Waiting, Line::Delayed, Line::Parked].map(|line| count(dead, line)).iter().sum(),
+            dead: if beside {
+                0
+            } else {
+                [Line::Waiting, Line::Delayed, Line::Parked].map(|line| count(dead, line)).iter().sum()
+            },
             completed: own(Line::Completed),
             discarded: own(Line::Discarded),
             oldest: None,
-            paused: queue.ready().paused,
+            paused: self.registry.home_of(queue).ready().paused,
         }
     }
+}
+/// What lies in the places beside a queue is counted with the queue, too; an empty place is not listed.
+fn add_beside(queues: &[Arc<ReadyQueue>], stats: &mut Vec<QueueStats>) {
+    let beside: Vec<(&str, u64, u64)> = queues
+        .iter()
+        .zip(stats.iter())
+        .filter_map(|(queue, stats)| queue.parked_from().map(|home| (home, stats.parked, stats.running)))
+        .collect();
+    for (home, parked, running) in beside {
+        if let Some(home) = stats.iter_mut().find(|stats| *stats.queue == *home) {
+            home.parked += parked;
+            home.running += running;
+        }
+    }
+    let shown: Vec<bool> = queues.iter().map(|queue| queue.parked_from().is_none()).collect();
+    let mut shown = shown.into_iter();
+    stats.retain(|stats| shown.next() == Some(true) || stats.parked + stats.running > 0);
 }
 
 /// Submit time of the first job that waits: from memory where the queue is being worked on, else from the heads of its

@@ -52,11 +52,8 @@ impl Queue for EmbeddedQueue {
         if !self.queue.claim_source() {
             return Err(QueueError::Refused(format!("{} has a source already: let one pool take from it", self.queue.name)));
         }
-        let source = EmbeddedSource {
-            store: self.store.clone(),
-            dead: self.store.shared.registry.dead_of(&self.queue),
-            queue: self.queue.clone(),
-        };
+        let home = self.store.shared.registry.home_of(&self.queue);
+        let source = EmbeddedSource { store: self.store.clone(), queue: self.queue.clone(), home };
         let open = |reply| Operation::Open { queue: source.queue.clone(), tails: None, reply };
         self.store.shared.ask(open).await?;
         Ok(Box::new(source))
@@ -69,6 +66,11 @@ impl Queue for EmbeddedQueue {
     fn dead_letters(&self) -> Arc<dyn Sink> {
         let queue = self.store.shared.registry.dead_of(&self.queue);
         Arc::new(EmbeddedSink { store: self.store.clone(), queue })
+    }
+
+    fn parked(&self, name: &str) -> Arc<dyn Queue> {
+        let queue = self.store.shared.registry.parked_of(&self.queue, name);
+        Arc::new(EmbeddedQueue { store: self.store.clone(), block: queue.name.clone(), queue })
     }
 }
 
@@ -91,8 +93,8 @@ impl Sink for EmbeddedSink {
 struct EmbeddedSource {
     store: Arc<Store>,
     queue: Arc<ReadyQueue>,
-    /// Where the queue's dead letters go.
-    dead: Arc<ReadyQueue>,
+    /// The queue itself where this is the source of a place beside it; they are paused together.
+    home: Arc<ReadyQueue>,
 }
 
 #[async_trait]
@@ -121,6 +123,9 @@ impl EmbeddedSource {
         if let Some(trouble) = self.queue.take_trouble() {
             return Err(trouble);
         }
+        if !Arc::ptr_eq(&self.home, &self.queue) && self.home.ready().paused {
+            return Ok(Vec::new());
+        }
         let mut jobs = Vec::new();
         let refills = {
             let mut ready = self.queue.ready();
@@ -140,7 +145,7 @@ impl EmbeddedSource {
             origin: Origin { queue: self.queue.name.clone(), id: Some(job.id.clone()), ..Origin::default() },
             published: Timestamp::from_millisecond(job.submitted).ok(),
             unsettled: job.unsettled,
-            receipt: Box::new(EmbeddedReceipt::new(self.shared(), job, token, &self.dead)),
+            receipt: Box::new(EmbeddedReceipt::new(self.shared(), job, token, &self.queue)),
         };
         jobs.into_iter().zip(tokens).map(deliver).collect()
     }

@@ -14,9 +14,13 @@ use crate::ports::QueueError;
 
 /// What a queue's dead letters are called.
 pub(super) const DEAD_SUFFIX: &str = ".dead";
+/// What stands between a queue's name and that of a place where its jobs are parked.
+const PARKED: &str = ".parked.";
 
 pub(super) struct ReadyQueue {
     pub name: Arc<str>,
+    /// The queue whose jobs are parked here.
+    parked_from: Option<Arc<str>>,
     seed: u64,
     number: OnceLock<QueueNumber>,
     ready: Mutex<Ready>,
@@ -31,6 +35,7 @@ impl ReadyQueue {
     fn new(name: Arc<str>) -> Self {
         ReadyQueue {
             seed: ledger::seed(&name),
+            parked_from: name.rsplit_once(PARKED).map(|(home, _)| home.into()),
             name,
             number: OnceLock::new(),
             ready: Mutex::default(),
@@ -47,6 +52,11 @@ impl ReadyQueue {
 
     pub fn is_dead(&self) -> bool {
         self.name.ends_with(DEAD_SUFFIX)
+    }
+
+    /// The queue whose jobs are parked here; none for a queue that is no such place.
+    pub fn parked_from(&self) -> Option<&str> {
+        self.parked_from.as_deref()
     }
 
     /// What a job of this queue adds to the sums of its ledger.
@@ -114,9 +124,26 @@ impl Registry {
         self.queues.read().unwrap_or_else(PoisonError::into_inner).by_name.get(name).cloned()
     }
 
-    /// Where the dead letters of a queue go.
+    /// Where the dead letters of a queue go, or of the places beside it.
     pub fn dead_of(&self, queue: &ReadyQueue) -> Arc<ReadyQueue> {
-        self.named(&format!("{}{DEAD_SUFFIX}", queue.name))
+        self.named(&format!("{}{DEAD_SUFFIX}", queue.parked_from().unwrap_or(&queue.name)))
+    }
+
+    /// A place where jobs of a queue are parked.
+    pub fn parked_of(&self, queue: &ReadyQueue, place: &str) -> Arc<ReadyQueue> {
+        self.named(&format!("{}{PARKED}{place}", queue.parked_from().unwrap_or(&queue.name)))
+    }
+
+    /// Wakes the sources of a queue and of the places beside it.
+    pub fn wake(&self, queue: &ReadyQueue) {
+        let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
+        let belongs = |other: &&Arc<ReadyQueue>| other.name == queue.name || other.parked_from() == Some(&*queue.name);
+        queues.by_name.values().filter(belongs).for_each(|queue| queue.arrived.notify_one());
+    }
+
+    /// The queue itself of a place where its jobs are parked.
+    pub fn home_of(&self, queue: &Arc<ReadyQueue>) -> Arc<ReadyQueue> {
+        queue.parked_from().map_or_else(|| queue.clone(), |home| self.named(home))
     }
 
     pub fn numbered(&self, number: QueueNumber) -> Option<Arc<ReadyQueue>> {

@@ -19,13 +19,14 @@ pub(super) struct EmbeddedReceipt {
     shared: Arc<Shared>,
     job: Waiting,
     token: Token,
-    dead: Arc<ReadyQueue>,
+    /// Where it was leased from.
+    queue: Arc<ReadyQueue>,
     settled: bool,
 }
 
 impl EmbeddedReceipt {
-    pub fn new(shared: &Arc<Shared>, job: Waiting, token: Token, dead: &Arc<ReadyQueue>) -> Self {
-        EmbeddedReceipt { shared: shared.clone(), job, token, dead: dead.clone(), settled: false }
+    pub fn new(shared: &Arc<Shared>, job: Waiting, token: Token, queue: &Arc<ReadyQueue>) -> Self {
+        EmbeddedReceipt { shared: shared.clone(), job, token, queue: queue.clone(), settled: false }
     }
 
     async fn settle(mut self: Box<Self>, how: Settlement) -> Result<Settled, Unsettled> {
@@ -34,7 +35,9 @@ impl EmbeddedReceipt {
             return Ok(Settled::Fenced);
         }
         let (token, job) = (self.token, self.job.clone());
-        let settle = |reply| Operation::Settle(Settle { token, job, how, moved: Place::NONE, outcome: Settled::Done, reply });
+        let beside = self.queue.parked_from().is_some();
+        let settle =
+            |reply| Operation::Settle(Settle { token, job, beside, how, moved: Place::NONE, outcome: Settled::Done, reply });
         match self.shared.ask(settle).await {
             Ok(settled) => {
                 self.settled = true;
@@ -60,8 +63,13 @@ impl Receipt for EmbeddedReceipt {
             Transfer::Later { at, life } => {
                 Settlement::Later { at: at.as_millisecond(), parked: life.park.is_some(), life: life.to_json().into() }
             }
+            Transfer::Park { place, until, life } => {
+                let place = self.shared.registry.parked_of(&self.queue, &place);
+                Settlement::Park { place, until: until.as_millisecond(), life: life.to_json().into() }
+            }
             Transfer::Dead { life, document, event: _ } => {
-                Settlement::Dead { dead: self.dead.clone(), life: life.to_json().into(), document }
+                let dead = self.shared.registry.dead_of(&self.queue);
+                Settlement::Dead { dead, life: life.to_json().into(), document }
             }
         };
         self.settle(how).await

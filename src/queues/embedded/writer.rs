@@ -2,6 +2,7 @@
 
 pub(super) mod act;
 mod answer;
+mod beside;
 mod due;
 mod forget;
 mod put;
@@ -19,6 +20,7 @@ use super::inbox::Patience;
 use super::ledger::{Ledger, Line};
 use super::operation::Operation;
 use super::place::{Lane, Place, QueueNumber};
+use super::ready::Withdrawn;
 use super::ready_queue::ReadyQueue;
 use super::rows;
 use super::store::{Shared, unavailable};
@@ -49,9 +51,11 @@ struct Writer<'c> {
     /// How many operations the last commit answered, and how long it took.
     answered: usize,
     commit_time: Duration,
-    /// Of the transaction at hand: queues that were given a number, jobs that became due, and the ends so far.
+    /// Of the transaction at hand: queues that were given a number, jobs that became due, those of them that were held
+    /// back from a source for it, and the ends so far.
     named: Vec<(Arc<ReadyQueue>, QueueNumber)>,
     became_due: Vec<Place>,
+    withdrawn: Vec<(Arc<ReadyQueue>, Place, Withdrawn)>,
     endings: settle::Endings,
     sweep: forget::Sweep,
 }
@@ -135,6 +139,7 @@ impl Writer<'_> {
         self.roll_back();
         self.named.clear();
         self.became_due.clear();
+        self.undo_withdrawn();
         self.endings.clear();
         operations.iter_mut().for_each(Operation::undo);
         done

@@ -80,7 +80,7 @@ impl Writer<'_> {
             }
             Operation::Pause { queue, paused, reply } => {
                 queue.ready().paused = paused;
-                queue.arrived.notify_one();
+                self.shared.registry.wake(&queue);
                 drop(reply.send(Ok(())));
             }
             Operation::Act(mut act) => {
@@ -111,6 +111,10 @@ impl Writer<'_> {
                         queue.ready().arrive(job.with_life(moved, &life));
                         queue.arrived.notify_one();
                     }
+                }
+                Settlement::Park { until, .. } => {
+                    self.show_unread(moved);
+                    self.next_due = Some(self.next_due.map_or(until, |next| next.min(until)));
                 }
                 Settlement::Dead { .. } => {
                     self.show_unread(moved);

@@ -28,16 +28,26 @@ impl Endings {
 impl Writer<'_> {
     pub(super) fn settle(&mut self, settle: &mut Settle) -> rusqlite::Result<()> {
         let job = &settle.job;
+        if settle.beside {
+            self.forget_due(job.place)?;
+        }
         let done = match &settle.how {
             Settlement::End(ending) => self.end(job, ending)?,
             Settlement::Later { at, life, parked } => {
                 let lane = match (*at > self.now, parked) {
+                    (false, _) if settle.beside => Lane::of_priority(job.priority),
                     (false, _) => job.place.lane(),
                     (true, false) => Lane::DELAYED,
                     (true, true) => Lane::PARKED,
                 };
-                settle.moved = self.next_place(job.place.queue(), lane);
+                let number = if settle.beside { self.home_number(job.place)? } else { job.place.queue() };
+                settle.moved = self.next_place(number, lane);
                 self.relocate(job, settle.moved, Some(*at).filter(|at| *at > self.now), (life, None))?
+            }
+            Settlement::Park { place, until, life } => {
+                let number = self.number(place)?;
+                settle.moved = self.next_place(number, Lane::BESIDE);
+                self.relocate(job, settle.moved, Some(*until), (life, None))?
             }
             Settlement::Dead { dead, life, document } => {
                 let number = self.number(dead)?;

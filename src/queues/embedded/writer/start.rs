@@ -95,6 +95,7 @@ fn prepare(connection: &Connection, shared: Arc<Shared>) -> rusqlite::Result<Wri
         commit_time: Duration::ZERO,
         named: Vec::new(),
         became_due: Vec::new(),
+        withdrawn: Vec::new(),
         endings: settle::Endings::default(),
         sweep: forget::Sweep::default(),
         shared,
