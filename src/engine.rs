@@ -1,17 +1,24 @@
 //! The path of one job, whatever queue it comes from and whatever runs it.
 
+mod admitted;
 pub mod breaker;
 pub mod budget;
 pub mod context;
 pub mod exit;
+mod fair;
+mod intake;
+pub mod limits;
+mod order;
 pub mod pool;
 pub mod routes;
 pub mod running;
 mod settle;
 pub mod throttle;
+pub mod turns;
+pub mod window;
 pub mod worker;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, RwLock};
@@ -21,7 +28,9 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use budget::Budget;
 use pool::Pool;
-use running::Running;
+use running::{Cancelled, Running};
+
+use crate::telemetry::Wait;
 
 /// After the grace is over, how long interrupted runs may take to hand their jobs back.
 const HAND_BACK: Duration = Duration::from_secs(5);
@@ -37,6 +46,8 @@ pub struct Shared {
     pub body_limit: usize,
     pub lease: Duration,
     pub running: Running,
+    /// Where jobs wait.
+    pools: OnceLock<Vec<Weak<Pool>>>,
     /// Held for reading by every run, for writing by a suspect: it runs alone in the process.
     pub alone: RwLock<()>,
     /// Held by the suspect whose turn it is.
@@ -57,11 +68,36 @@ impl Shared {
             body_limit: 1 << 20,
             lease: Duration::from_secs(30),
             running: Running::default(),
+            pools: OnceLock::new(),
             alone: RwLock::new(()),
             suspects: Mutex::new(()),
             stop: CancellationToken::new(),
             abandon: CancellationToken::new(),
         }
+    }
+}
+
+impl Shared {
+    /// Ends a job that waits in a window or runs; false when it does neither.
+    pub fn cancel(&self, queue: &str, id: &str, why: &Cancelled) -> bool {
+        self.pools().any(|pool| pool.window.cancel(queue, id, why.clone())) || self.running.cancel(queue, id, why.clone())
+    }
+
+    /// Why a job that was taken from its queue does not run yet.
+    #[must_use]
+    pub fn why(&self, queue: &str, id: &str) -> Option<Wait> {
+        self.pools().find_map(|pool| pool.window.why(queue, id))
+    }
+
+    /// How many jobs of a queue were taken and do not run yet.
+    #[must_use]
+    pub fn waiting(&self, queue: &str) -> u64 {
+        let jobs = |pool: Arc<Pool>| pool.feeds.iter().find(|feed| *feed.name == *queue).map(|feed| feed.waiting.jobs());
+        self.pools().find_map(jobs).unwrap_or_default()
+    }
+
+    fn pools(&self) -> impl Iterator<Item = Arc<Pool>> {
+        self.pools.get().into_iter().flatten().filter_map(Weak::upgrade)
     }
 }
 
@@ -75,6 +111,7 @@ impl Engine {
     /// Starts every pool.
     #[must_use]
     pub fn start(shared: Arc<Shared>, pools: &[Arc<Pool>]) -> Self {
+        let _first = shared.pools.set(pools.iter().map(Arc::downgrade).collect());
         let mut tasks = JoinSet::new();
         for pool in pools {
             tasks.spawn(pool.clone().run());

@@ -146,6 +146,7 @@ pub enum OtherReason {
 impl Reason {
     pub const MALFORMED: Reason = Reason::Other(OtherReason::Malformed);
     pub const POISON: Reason = Reason::Other(OtherReason::Poison);
+    pub const ORDER_HOLD: Reason = Reason::Other(OtherReason::OrderHold);
 
     #[must_use]
     pub fn as_str(self) -> &'static str {

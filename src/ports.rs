@@ -67,6 +67,19 @@ pub struct Room {
 pub trait Source: Send {
     /// Waits until there is something to do, then yields it. Cancel-safe: a call that is dropped takes nothing.
     async fn next(&mut self, room: Room) -> Result<Vec<Delivery>, QueueError>;
+
+    /// Yields no jobs of this strand until it is opened again. A kind that can only yield in its own order ignores it: the
+    /// taker copes with what comes.
+    fn shut(&mut self, _strand: &Strand) {}
+
+    fn open(&mut self, _strand: &Strand) {}
+}
+
+/// A part of a queue that its taker has enough of for now.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Strand {
+    Stream { tenant: Arc<str>, kind: Arc<str> },
+    Key { tenant: Arc<str>, kind: Arc<str>, key: Arc<str> },
 }
 
 /// A message received, with the duty to settle it.

@@ -148,6 +148,23 @@ pub fn expired(job: &Job, deadline: Timestamp, moment: &Moment) -> Verdict {
     bury(failure, noted(job, moment, None), None)
 }
 
+/// For the head of a key that keeps its order: a retry for which the key would have waited longer than `longest` is a dead
+/// letter instead. `failing` is how long the key has waited by then for runs that failed.
+#[must_use]
+pub fn in_order(verdict: Verdict, failing: Duration, longest: Option<Duration>) -> Verdict {
+    match (verdict, longest) {
+        (Verdict::Retry { mut life, .. }, Some(longest)) if failing > longest => {
+            let last = life.last.clone();
+            let class = last.as_ref().map_or(Class::Failed, |last| last.class);
+            let last = last.map_or_else(String::new, |last| format!("; the last run: {}", last.message));
+            let message = format!("the other jobs of its key have waited for it longer than order_hold allows{last}");
+            life.due = None;
+            Verdict::DeadLetter { reason: Reason::ORDER_HOLD, class, message, life }
+        }
+        (verdict, _) => verdict,
+    }
+}
+
 fn retry(failure: Failure, job: &Job, policy: &Policy, moment: &Moment) -> Verdict {
     let life = counted(&failure, job, moment);
     let special = policy.classes.get(&failure.class);

@@ -123,9 +123,63 @@ impl Serialize for Size {
     }
 }
 
+/// So many in a time: `"100/s"`, `"5/m"`, `"1000/h"`, `"10/30s"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// At least 1.
+    pub count: u32,
+    pub per: Duration,
+}
+
+/// Parses a rate such as `"100/s"`.
+///
+/// # Errors
+/// A sentence that names the accepted spelling.
+pub fn parse_rate(text: &str) -> Result<Rate, String> {
+    let wrong =
+        || format!("{text:?} is not a rate: write a number and a time, such as \"100/s\", \"5/m\", \"1000/h\" or \"10/30s\"");
+    let (count, per) = text.split_once('/').ok_or_else(wrong)?;
+    let count: u32 = count.trim().parse().map_err(|_| wrong())?;
+    let per = per.trim();
+    let per = if per.starts_with(|first: char| first.is_ascii_digit()) { per.to_owned() } else { format!("1{per}") };
+    let per = parse_duration(&per).map_err(|_| wrong())?;
+    if count == 0 || per.is_zero() {
+        return Err(format!("{text:?} would let none start: write at least \"1/d\", or pause the queue"));
+    }
+    Ok(Rate { count, per })
+}
+
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parse_rate(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for Rate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let per = spell_duration(self.per);
+        let per = per.strip_prefix('1').filter(|unit| !unit.starts_with(|first: char| first.is_ascii_digit())).unwrap_or(&per);
+        serializer.serialize_str(&format!("{}/{per}", self.count))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_is_read_back_as_it_was_spelled() {
+        for (text, count, seconds) in
+            [("100/s", 100, 1), ("5/m", 5, 60), ("1000/h", 1000, 3600), ("10/30s", 10, 30), ("1/10s", 1, 10)]
+        {
+            let rate = parse_rate(text).unwrap();
+            assert_eq!(rate, Rate { count, per: Duration::from_secs(seconds) });
+            assert_eq!(serde_json::to_value(rate).unwrap(), text);
+        }
+        for text in ["100", "0/s", "1/0s", "a/s", "1/x", "-1/s"] {
+            assert!(parse_rate(text).unwrap_err().contains("write"), "{text}");
+        }
+    }
 
     #[test]
     fn a_duration_is_read_back_as_it_was_spelled() {

@@ -9,8 +9,11 @@ use bytes::Bytes;
 use windlass::clock::Clock;
 use windlass::engine::budget::Budget;
 use windlass::engine::exit::Exit;
-use windlass::engine::pool::{Feed, Pool, Slots, Unrouted};
+use windlass::engine::limits::Limit;
+use windlass::engine::pool::{Feed, InWindow, Pool, Unrouted};
 use windlass::engine::routes::{Route, Routes};
+use windlass::engine::turns::Rules;
+use windlass::engine::window::{Window, WindowOptions};
 use windlass::engine::{Engine, Shared};
 use windlass::job::{Decoding, Job, Message};
 use windlass::outcome::{Outcome, Output};
@@ -53,13 +56,18 @@ fn pool(shared: &Arc<Shared>, queue: Arc<dyn Queue>, executor: Arc<dyn Executor>
         dead_letters: Arc::new(Exit::new(queue.dead_letters(), metrics.exit("dead"))),
         metrics: metrics.source(queue.name()),
         state: std::sync::Mutex::default(),
+        waiting: InWindow::default(),
         queue,
     };
+    let none = Limit::default();
+    let rules = Rules { route: "bench.*".into(), weight: 1, ordered: false, limit: none, per_tenant: none, per_key: none };
     let route = Route {
         name: "bench.*".into(),
         executor,
         executor_name: "noop".into(),
         policy: Policy::default(),
+        rules: Arc::new(rules),
+        order_hold: None,
         results: None,
         dead_letters: None,
         metrics: telemetry.route("default", "bench.*", "noop"),
@@ -69,10 +77,10 @@ fn pool(shared: &Arc<Shared>, queue: Arc<dyn Queue>, executor: Arc<dyn Executor>
         name: "default".into(),
         shared: shared.clone(),
         feeds: vec![Arc::new(feed)],
-        routes: Routes::new(table, vec![Arc::new(route)]),
+        routes: arc_swap::ArcSwap::from_pointee(Routes::new(table, vec![Arc::new(route)])),
         results: None,
         dead_letters: None,
-        slots: Slots::new(slots),
+        window: Arc::new(Window::new(WindowOptions::new(slots))),
         unrouted: Unrouted { policy: Policy::default(), metrics: telemetry.route("default", "none", "none") },
         metrics,
     }

@@ -12,7 +12,8 @@ use super::Refusal;
 use crate::engine::Shared;
 use crate::engine::budget::Budget;
 use crate::job::Decoding;
-use crate::ports::{Admin, Cursor, Entry, Filter, Page, QueueStats};
+use crate::ports::{Admin, Cursor, Entry, Filter, Page, QueueStats, State};
+use crate::telemetry::Wait;
 
 /// The longest that a request waits for the end of a job.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(300);
@@ -152,7 +153,12 @@ impl Desk {
         let mut all = Vec::new();
         for (index, system) in self.systems.iter().enumerate() {
             let stats = system.admin.stats().await?;
-            all.extend(stats.into_iter().map(|stats| QueueStats { queue: self.outer(index, &stats.queue), ..stats }));
+            all.extend(stats.into_iter().map(|stats| {
+                let queue = self.outer(index, &stats.queue);
+                // what was taken and does not run yet waits, for whoever asks
+                let taken = self.shared().map_or(0, |shared| shared.waiting(&queue)).min(stats.running);
+                QueueStats { queue, running: stats.running - taken, waiting: stats.waiting + taken, ..stats }
+            }));
         }
         Ok(all)
     }
@@ -174,6 +180,7 @@ impl Desk {
         let mut found = held.admin.browse(&filter, &Cursor { after, limit: page.limit }).await?;
         for entry in &mut found.entries {
             entry.queue = self.outer(system, &entry.queue);
+            self.why(entry);
         }
         let last = only.is_some() || system + 1 == self.systems.len();
         found.next = match found.next {
@@ -199,6 +206,13 @@ impl Desk {
         let inner = std::mem::replace(&mut entry.queue, outer);
         let place = Place { name: entry.queue.clone(), system, inner, decoding: Decoding::Envelope, taken: false };
         Ok((place, entry))
+    }
+
+    /// Why a job waits that was taken from its queue; such a one counts as waiting.
+    pub(super) fn why(&self, entry: &mut Entry) -> Option<Wait> {
+        let why = self.shared().filter(|_| entry.state == State::Running)?.why(&entry.queue, &entry.id)?;
+        entry.state = State::Waiting;
+        Some(why)
     }
 
     async fn search(&self, id: &str) -> Result<Option<(usize, Entry)>, Refusal> {

@@ -46,8 +46,9 @@ pub(super) async fn show(State(desk): State<Arc<Desk>>, Named(id): Named, mut as
         Some(wait) if !has_ended(&entry) => wait_for_end(&desk, &place, &id, wait).await?.unwrap_or(entry),
         _ => entry,
     };
-    let running = desk.shared().and_then(|shared| shared.running.find(&place.name, &id));
-    Ok(Json(JobView::new(entry, running)))
+    let mut view = JobView::new(entry, desk.shared().and_then(|shared| shared.running.find(&place.name, &id)));
+    view.beside.waits_for = desk.why(&mut view.entry).map(|why| why.as_str().to_owned());
+    Ok(Json(view))
 }
 
 async fn wait_for_end(desk: &Desk, place: &Place, id: &str, wait: Duration) -> Result<Option<Entry>, Refusal> {
@@ -84,7 +85,7 @@ pub(super) async fn cancel(
     let action = Action::Cancel { by: by.clone(), discard };
     let why = Cancelled::Operator { by: by.into(), discard };
     for _ in 0..TRIES {
-        if desk.shared().is_some_and(|shared| shared.running.cancel(&place.name, &id, why.clone())) {
+        if desk.shared().is_some_and(|shared| shared.cancel(&place.name, &id, &why)) {
             return Ok(Json(json!({ "id": id, "queue": place.name, "done": "asked to end" })));
         }
         match desk.admin(&place).act(&place.inner, &id, &action).await? {

@@ -24,6 +24,9 @@ pub struct Beside {
     pub message: Option<MessageView>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<RunningJob>,
+    /// What a job waits for that a worker has taken: the reasons of `windlass_waiting`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
 }
 
 /// A message: what is text as text, what is not in Base64.
@@ -74,6 +77,6 @@ impl JobView {
     #[must_use]
     pub fn new(entry: Entry, running: Option<RunningJob>) -> Self {
         let message = entry.message.as_ref().map(MessageView::from);
-        JobView { entry, beside: Beside { message, running } }
+        JobView { entry, beside: Beside { message, running, waits_for: None } }
     }
 }

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use arc_swap::ArcSwap;
+
 use super::StartError;
 use super::queues::Systems;
 use crate::config::{self, Config};
 use crate::engine::Shared;
 use crate::engine::exit::Exit;
-use crate::engine::pool::{Feed, Pool, Slots, Unrouted};
+use crate::engine::pool::{Feed, InWindow, Pool, Unrouted};
 use crate::engine::routes::{Route, Routes};
+use crate::engine::window::Window;
 use crate::executors::command::CommandExecutor;
 use crate::executors::python::PythonExecutor;
 use crate::ports::Executor;
@@ -67,10 +70,10 @@ impl Bench<'_> {
             name: name.into(),
             shared,
             feeds: pool.from.iter().map(|queue| self.feed(queue, &metrics)).collect::<Result<_, _>>()?,
-            routes: self.routes(name, pool, &metrics)?,
+            routes: ArcSwap::from_pointee(self.routes(name, pool, &metrics)?),
             results: self.exit(pool.results.as_deref(), &metrics)?,
             dead_letters: self.exit(pool.dead_letters.as_deref(), &metrics)?,
-            slots: Slots::new(pool.slots),
+            window: Arc::new(Window::new(pool.window())),
             unrouted: Unrouted { policy: pool.unrouted(), metrics: self.telemetry.route(name, "none", "none") },
             metrics,
         })
@@ -87,6 +90,7 @@ impl Bench<'_> {
             dead_letters: Arc::new(Exit::new(dead.clone(), metrics.exit(dead.address()))),
             metrics: metrics.source(name),
             state: Mutex::default(),
+            waiting: InWindow::default(),
         }))
     }
 
@@ -110,6 +114,8 @@ impl Bench<'_> {
             executor: executor.cloned().ok_or_else(missing)?,
             executor_name: route.run.as_str().into(),
             policy: route.policy(pool),
+            rules: Arc::new(route.rules()),
+            order_hold: route.order_hold.longest(),
             results: self.exit(route.results.as_deref(), metrics)?,
             dead_letters: self.exit(route.dead_letters.as_deref(), metrics)?,
             metrics: self.telemetry.route(name, &route.name(), &route.run),

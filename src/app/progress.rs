@@ -50,7 +50,7 @@ impl Watch {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = seen.stats.get(&feed.name).filter(|stats| !stats.paused).map_or(0, |stats| stats.waiting);
         let last = state.yielded.unwrap_or(self.started);
-        if waiting > 0 && pool.slots.used() < pool.slots.total() && between(last, now) > STUCK {
+        if waiting > 0 && pool.window.used() < pool.window.slots() && between(last, now) > STUCK {
             let message = format!("{waiting} jobs wait and slots are free, but none was taken");
             return Check { name, status: Status::Stuck, message, since: Some(last) };
         }
@@ -76,7 +76,7 @@ impl Progress for Watch {
             let beside = pool.feeds.iter().flat_map(|feed| [&feed.again, &feed.dead_letters]);
             let named = pool.results.iter().chain(&pool.dead_letters);
             checks.extend(beside.chain(named).filter_map(|known| exit(known)));
-            for route in pool.routes.iter() {
+            for route in pool.routes.load().iter() {
                 checks.extend(route.results.iter().chain(&route.dead_letters).filter_map(|known| exit(known)));
                 let trouble = route.executor.trouble().map(|message| {
                     let name = format!("executor {}", route.executor_name);
@@ -92,7 +92,10 @@ impl Progress for Watch {
     async fn refresh(&self) {
         for pool in &self.pools {
             #[expect(clippy::cast_precision_loss, reason = "nobody has 2^53 slots")]
-            pool.metrics.slots_used.set(pool.slots.used() as f64);
+            pool.metrics.slots_used.set(pool.window.used() as f64);
+            for (reason, count) in pool.window.waits() {
+                pool.metrics.waiting(reason, count);
+            }
         }
         #[expect(clippy::cast_precision_loss, reason = "a gauge need not tell single bytes of petabytes")]
         self.telemetry.delivery_bytes.set(self.shared.budget.used() as f64);

@@ -46,7 +46,15 @@ impl Shown {
         match entry.state {
             State::Waiting if self.paused => format!("its queue is paused: windlass queues resume {}", entry.queue),
             State::Waiting if !self.live => "no worker lives: start one with windlass run".into(),
-            State::Waiting => "it waits for a free slot".into(),
+            State::Waiting => match self.beside.waits_for.as_deref() {
+                Some("rate") => "it waits until a rate allows its start (rate)",
+                Some("concurrency") => "as many run as its route, tenant or key may have at once (concurrency)",
+                Some("key_busy") => "another job of its key comes first (key_busy)",
+                Some("held") => "it failed and is tried again; the other jobs of its key wait for it (held)",
+                Some("suspect") => "it may have killed its worker, and waits to be run alone (suspect)",
+                _ => "it waits for a free slot (no_slot)",
+            }
+            .into(),
             State::Delayed if entry.life.last.is_some() => format!("it failed and is tried again; delayed{due}"),
             State::Delayed => format!("delayed{due}, as its producer asked"),
             State::Parked => self.parked(now),

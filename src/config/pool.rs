@@ -1,9 +1,12 @@
 //! The block of one pool: where its jobs come from, where what comes out goes, how many run at once.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use crate::engine::window::WindowOptions;
 use crate::retry::Policy;
-use crate::units::Span;
+use crate::units::{Size, Span};
 
 /// `{ from: [jobs], results: results }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,9 +23,41 @@ pub struct Pool {
     /// Jobs at once.
     #[serde(default = "slots")]
     pub slots: usize,
+    /// How much is taken and waits for its turn.
+    #[serde(default)]
+    pub window: Window,
+    /// Tenants that have another share than the others.
+    #[serde(default)]
+    pub tenants: BTreeMap<String, Tenant>,
     /// How long a job waits for a route of its type.
     #[serde(default = "no_route")]
     pub no_route: Span,
+}
+
+/// What a pool takes beyond what it runs, of each source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Window {
+    /// Jobs that wait for a rate, a key or a slot.
+    pub jobs: usize,
+    pub bytes: Size,
+    /// Jobs that wait for nothing but a slot; a quarter of the slots when absent. A fast pool takes more ahead by itself.
+    pub ahead: Option<usize>,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        let WindowOptions { jobs, bytes, .. } = WindowOptions::new(1);
+        Window { jobs, bytes: Size(bytes as u64), ahead: None }
+    }
+}
+
+/// What differs for one tenant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tenant {
+    /// Its share; that of the others is 1.
+    pub weight: u32,
 }
 
 fn slots() -> usize {
@@ -34,6 +69,19 @@ fn no_route() -> Span {
 }
 
 impl Pool {
+    /// The bounds of its window.
+    #[must_use]
+    pub fn window(&self) -> WindowOptions {
+        let usual = WindowOptions::new(self.slots);
+        WindowOptions {
+            jobs: self.window.jobs,
+            bytes: usize::try_from(self.window.bytes.0).unwrap_or(usize::MAX),
+            ahead: self.window.ahead.unwrap_or(usual.ahead),
+            weights: self.tenants.iter().map(|(name, tenant)| (name.as_str().into(), tenant.weight)).collect(),
+            ..usual
+        }
+    }
+
     /// How jobs are treated that no route takes.
     #[must_use]
     pub fn unrouted(&self) -> Policy {
@@ -43,6 +91,14 @@ impl Pool {
 
 impl Default for Pool {
     fn default() -> Self {
-        Pool { from: Vec::new(), results: None, dead_letters: None, slots: slots(), no_route: no_route() }
+        Pool {
+            from: Vec::new(),
+            results: None,
+            dead_letters: None,
+            slots: slots(),
+            window: Window::default(),
+            tenants: BTreeMap::new(),
+            no_route: no_route(),
+        }
     }
 }

@@ -1,13 +1,16 @@
 //! The block of one route: which jobs, what runs them, and how their failures are treated.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::pool::Pool;
+use crate::engine::limits::Limit;
+use crate::engine::turns::Rules;
 use crate::outcome::Class;
 use crate::retry::{Backoff, Jitter, OnUnknown, Override, Policy};
-use crate::units::Span;
+use crate::units::{Rate, Span, parse_duration};
 
 /// `{ type: "image.*", run: thumbs }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,12 +38,101 @@ pub struct Route {
     /// What to do when a call was sent and no answer came.
     #[serde(default)]
     pub unknown_outcome: OnUnknown,
+    /// `key`: jobs of one key run one at a time, in order.
+    #[serde(default)]
+    pub order_by: Option<OrderBy>,
+    /// How long a key waits for a job that fails.
+    #[serde(default)]
+    pub order_hold: Hold,
+    /// The share of its types within a tenant.
+    #[serde(default = "weight")]
+    pub weight: u32,
+    /// Starts in a time, in this worker.
+    #[serde(default)]
+    pub rate_per_worker: Option<Rate>,
+    /// Runs at once, in this worker.
+    #[serde(default)]
+    pub concurrency: Option<u32>,
+    /// Limits on the jobs of each tenant.
+    #[serde(default)]
+    pub per_tenant: Limits,
+    /// Limits on the jobs of each key.
+    #[serde(default)]
+    pub per_key: Limits,
     /// The queue for results; the pool's when absent.
     #[serde(default)]
     pub results: Option<String>,
     /// The queue for dead letters; the pool's when absent.
     #[serde(default)]
     pub dead_letters: Option<String>,
+}
+
+/// What keeps jobs in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderBy {
+    Key,
+}
+
+/// Limits on starts, in this worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    pub rate_per_worker: Option<Rate>,
+    pub concurrency: Option<u32>,
+}
+
+impl Limits {
+    fn limit(self) -> Limit {
+        Limit { rate: self.rate_per_worker, concurrency: self.concurrency }
+    }
+}
+
+/// `"15m"`, or `forever`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    For(Span),
+    Forever,
+}
+
+impl Hold {
+    /// None is for ever.
+    #[must_use]
+    pub fn longest(self) -> Option<Duration> {
+        match self {
+            Hold::For(span) => Some(span.0),
+            Hold::Forever => None,
+        }
+    }
+}
+
+impl Default for Hold {
+    fn default() -> Self {
+        Hold::For(Span(Duration::from_secs(15 * 60)))
+    }
+}
+
+impl Serialize for Hold {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Hold::For(span) => span.serialize(serializer),
+            Hold::Forever => serializer.serialize_str("forever"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Hold {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "forever" {
+            return Ok(Hold::Forever);
+        }
+        parse_duration(&text).map(|span| Hold::For(Span(span))).map_err(|why| de::Error::custom(format!("{why}, or forever")))
+    }
+}
+
+fn weight() -> u32 {
+    1
 }
 
 fn timeout() -> Span {
@@ -124,6 +216,19 @@ impl Route {
         }
     }
 
+    /// How its jobs take turns.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        Rules {
+            route: self.name().into(),
+            weight: self.weight,
+            ordered: self.order_by.is_some(),
+            limit: Limits { rate_per_worker: self.rate_per_worker, concurrency: self.concurrency }.limit(),
+            per_tenant: self.per_tenant.limit(),
+            per_key: self.per_key.limit(),
+        }
+    }
+
     /// How the jobs of this route are treated when they come through `pool`.
     #[must_use]
     pub fn policy(&self, pool: &Pool) -> Policy {
@@ -144,8 +249,6 @@ impl Route {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::config::read::read;
     use crate::config::yaml::parse;

@@ -1,8 +1,11 @@
 //! From a job's type to what runs it and how it is retried.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::exit::Exit;
+use super::turns::Rules;
+use crate::job::Job;
 use crate::ports::Executor;
 use crate::retry::Policy;
 use crate::routing::RouteTable;
@@ -15,9 +18,21 @@ pub struct Route {
     pub executor: Arc<dyn Executor>,
     pub executor_name: Arc<str>,
     pub policy: Policy,
+    /// How its jobs take turns.
+    pub rules: Arc<Rules>,
+    /// How long a key waits for a job that fails, where its order is kept; none is for ever.
+    pub order_hold: Option<Duration>,
     pub results: Option<Arc<Exit>>,
     pub dead_letters: Option<Arc<Exit>>,
     pub metrics: RouteMetrics,
+}
+
+impl Route {
+    /// Whether other jobs must not pass this one.
+    #[must_use]
+    pub fn keeps_order(&self, job: &Job) -> bool {
+        self.rules.ordered && job.key.is_some()
+    }
 }
 
 /// The routes of a pool, found by a job's type and version.

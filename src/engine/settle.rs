@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::time::Instant;
-
+use super::admitted::Lease;
+use super::budget::Reserved;
 use super::exit::Exit;
 use super::pool::{Feed, Pool};
 use super::routes::Route;
@@ -13,30 +12,26 @@ use crate::job::decode::Received;
 use crate::job::failure::Death;
 use crate::job::{FAILURE_HEADER, FailureDocument, JOB_HEADER, Job, Life, Message, event};
 use crate::outcome::{Class, Interruption, Output, Reason, Verdict};
-use crate::ports::{End, Ending, Outgoing, QueueError, Receipt, Settled, Transfer, Unsettled};
+use crate::ports::{End, Ending, Outgoing, QueueError, Settled, Transfer, Unsettled};
 use crate::retry::{Backoff, Jitter};
 use crate::stop_point;
 use crate::telemetry::Wait;
+use bytes::Bytes;
 
 /// The wait between two tries to settle: 100 ms, doubling to five seconds.
 const EXIT_DOWN: Backoff =
     Backoff { base: Duration::from_millis(100), factor: 2.0, cap: Duration::from_secs(5), jitter: Jitter::Equal };
 
 /// A delivery on its way to its end.
-pub(super) struct Held<'a> {
-    pub feed: &'a Feed,
+pub(super) struct Held {
+    pub feed: Arc<Feed>,
     pub message: Message,
     pub lease: Lease,
     pub received: Received,
     /// It carries the start mark of this run.
     pub marked: bool,
     pub log_tail: String,
-}
-
-/// A receipt and when its lease is to be renewed.
-pub(super) struct Lease {
-    pub receipt: Box<dyn Receipt>,
-    pub renew_at: Instant,
+    pub bytes: Reserved,
 }
 
 /// Why a settlement was given up: the message goes back to its queue.
@@ -53,7 +48,7 @@ enum Leave {
 
 impl Pool {
     /// Carries out a verdict. Nothing is acknowledged before what it publishes is confirmed.
-    pub(super) async fn settle(&self, verdict: &Verdict, job: &Job, route: Option<&Arc<Route>>, held: Held<'_>) {
+    pub(super) async fn settle(&self, verdict: &Verdict, job: &Job, route: Option<&Arc<Route>>, held: Held) {
         let route = route.map(|route| &**route);
         // what is rarer than completion is boxed, or every job's future would have room for all of it
         let settled = match verdict {
@@ -86,7 +81,7 @@ impl Pool {
         }
     }
 
-    async fn complete(&self, output: &Output, job: &Job, route: Option<&Route>, mut held: Held<'_>) -> Result<Settled, GivenUp> {
+    async fn complete(&self, output: &Output, job: &Job, route: Option<&Route>, mut held: Held) -> Result<Settled, GivenUp> {
         let exit = route.and_then(|route| route.results.as_ref()).or(self.results.as_ref());
         let message = event::completed(job, &self.name, output, self.shared.clock.now());
         let event = message.body.clone();
@@ -103,7 +98,7 @@ impl Pool {
     }
 
     /// Into the queue again, due at `at`.
-    async fn later(&self, at: jiff::Timestamp, mut life: Life, mut held: Held<'_>) -> Result<Settled, GivenUp> {
+    async fn later(&self, at: jiff::Timestamp, mut life: Life, mut held: Held) -> Result<Settled, GivenUp> {
         let capabilities = held.feed.queue.capabilities();
         life.generation += 1;
         if capabilities.transfers {
@@ -118,7 +113,7 @@ impl Pool {
         self.leave(Leave::Ack(self.ending(End::Moved, None)), held.lease).await
     }
 
-    async fn bury(&self, grave: Grave<'_>, mut held: Held<'_>) -> Result<Settled, GivenUp> {
+    async fn bury(&self, grave: Grave<'_>, mut held: Held) -> Result<Settled, GivenUp> {
         let mut life = grave.life.clone();
         life.generation += 1;
         let document = Bytes::from(self.document(&grave, &life, &held).to_json());
@@ -149,7 +144,7 @@ impl Pool {
     }
 
     /// Back as it was: the receipt is dropped. A start mark is taken off first, or the next worker would charge a crash.
-    async fn give_back(&self, why: Interruption, job: &Job, held: Held<'_>) -> Result<Settled, GivenUp> {
+    async fn give_back(&self, why: Interruption, job: &Job, held: Held) -> Result<Settled, GivenUp> {
         if why == Interruption::LeaseLost {
             return Err(GivenUp::LeaseLost);
         }
@@ -161,7 +156,7 @@ impl Pool {
         Err(GivenUp::Stopping)
     }
 
-    fn document(&self, grave: &Grave<'_>, life: &Life, held: &Held<'_>) -> FailureDocument {
+    fn document(&self, grave: &Grave<'_>, life: &Life, held: &Held) -> FailureDocument {
         let death = Death {
             reason: grave.reason,
             class: grave.class,

@@ -8,22 +8,20 @@ use futures_util::FutureExt as _;
 use tokio::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::Instant;
 
+use super::admitted::{Admitted, Lease, SUSPICION, Work};
 use super::context::Context;
-use super::pool::{Feed, Pool, Slot};
+use super::order::Head;
+use super::pool::Pool;
 use super::routes::Route;
 use super::running::{Cancelled, Registered};
-use super::settle::{Held, Lease};
+use super::settle::Held;
 use crate::clock::between;
-use crate::job::decode::{Received, decode};
 use crate::job::{Job, Malformed};
 use crate::outcome::{Class, Failure, Interruption, Outcome, Reason, Verdict};
-use crate::ports::{Delivery, QueueError};
+use crate::ports::QueueError;
 use crate::retry::{self, Moment, Policy};
 use crate::telemetry::Wait;
-use crate::units::spell_size;
 
-/// Deliveries that were neither settled nor given back, after which a job is run alone to find out.
-const SUSPICION: u32 = 2;
 /// How long a suspect holds back new runs while it waits for the others to end, and how long it lets them go on between.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(60);
@@ -35,54 +33,53 @@ enum Turn<'a> {
 }
 
 impl Pool {
-    /// Takes one delivery to its end. Whatever happens in here, the message is acknowledged last, or given back.
-    pub(super) async fn process(self: Arc<Self>, feed: Arc<Feed>, delivery: Delivery, _slot: Slot) {
-        let received = Received { origin: delivery.origin, published: delivery.published, now: self.shared.clock.now() };
-        let decoded = decode(&delivery.message, &feed.decoding, &received);
-        let lease = Lease { receipt: delivery.receipt, renew_at: Instant::now() + self.shared.lease / 3 };
-        let mut held = Held { feed: &feed, message: delivery.message, lease, received, marked: false, log_tail: String::new() };
-        let job = match decoded {
-            Ok(job) => job,
-            Err(malformed) => return Box::pin(self.settle_malformed(malformed, held)).await,
+    /// Takes one delivery to its end, or answers until when it waits as the head of its key. Whatever happens in here, the
+    /// message is acknowledged last, or given back.
+    pub(super) async fn process(&self, admitted: Admitted) -> Option<(Admitted, Instant)> {
+        let Admitted { feed, message, lease, received, unsettled, work, cancelled, failing, bytes } = admitted;
+        let Some(lease) = lease.get().await else { return self.lost() };
+        let mut held = Held { feed, message, lease, received, marked: false, log_tail: String::new(), bytes };
+        let (job, route) = match work {
+            Work::Run(job, route) => (job, route),
+            Work::Refuse(job, failure) => return Box::pin(self.refuse(&job, failure, cancelled, held)).await,
+            Work::Bury(malformed) => return Box::pin(self.settle_malformed(malformed, held)).await,
         };
-        let size = held.message.body.len();
-        let found = if size > self.shared.body_limit { Err(self.too_large(size)) } else { self.route_of(&job) };
-        let route = match found {
-            Ok(route) => route,
-            Err(failure) => {
-                let verdict = retry::decide(failure.into(), &job, &self.unrouted.policy, &self.moment(Duration::ZERO));
-                return self.settle(&verdict, &job, None, held).await;
-            }
-        };
-        let turn = self.turn_of(&job, delivery.unsettled, &mut held.lease).await;
+        let turn = self.turn_of(&job, unsettled, &mut held.lease).await;
         let started = Instant::now();
-        let verdict = match self.before(&job, &route.policy) {
+        let verdict = match self.before(&job, &route.policy, cancelled) {
             Some(verdict) => verdict,
             None => match self.execute(&job, &route, &mut held, matches!(turn, Turn::Alone { .. })).await {
                 Ok(outcome) => retry::decide(outcome, &job, &route.policy, &self.moment(started.elapsed())),
                 Err(by) => Verdict::Discard { by },
             },
         };
+        if route.keeps_order(&job) {
+            let head = Head { job, route, unsettled, failing: failing + started.elapsed() };
+            return Box::pin(self.settle_in_order(verdict, head, held)).await;
+        }
         self.settle(&verdict, &job, Some(&route), held).await; // publish, wait for the confirm, then ack: last line
+        None
     }
 
-    fn route_of(&self, job: &Job) -> Result<Arc<Route>, Failure> {
-        let found = self.routes.find(&job.kind, job.version.as_deref()).cloned();
-        found.ok_or_else(|| {
-            let version = job.version.as_ref().map(|version| format!(" version {version}")).unwrap_or_default();
-            Failure::new(Class::NoRoute, format!("no route matches the type {:?}{version}", job.kind))
-        })
-    }
-
-    /// Of a message that came past the API: from another system, or from before the limit was lowered.
-    fn too_large(&self, size: usize) -> Failure {
-        let limit = spell_size(self.shared.body_limit as u64);
-        Failure::new(Class::Rejected, format!("the message is {size} bytes long; at most {limit} are run (worker.body_limit)"))
-    }
-
-    /// What is decided before a run: the crash of a marked job, a deadline that has passed, a time that has not come.
-    fn before(&self, job: &Job, policy: &Policy) -> Option<Verdict> {
+    async fn refuse(&self, job: &Job, failure: Failure, cancelled: Option<Cancelled>, held: Held) -> Option<(Admitted, Instant)> {
+        let outcome = cancelled.map_or_else(|| Ok(failure.into()), stopped);
         let moment = self.moment(Duration::ZERO);
+        let verdict = outcome
+            .map_or_else(|by| Verdict::Discard { by }, |outcome| retry::decide(outcome, job, &self.unrouted.policy, &moment));
+        self.settle(&verdict, job, None, held).await;
+        None
+    }
+
+    /// What is decided before a run: an operator's wish, the crash of a marked job, a deadline that has passed, a time that
+    /// has not come.
+    fn before(&self, job: &Job, policy: &Policy, cancelled: Option<Cancelled>) -> Option<Verdict> {
+        let moment = self.moment(Duration::ZERO);
+        if let Some(why) = cancelled {
+            return Some(match stopped(why) {
+                Ok(outcome) => retry::decide(outcome, job, policy, &moment),
+                Err(by) => Verdict::Discard { by },
+            });
+        }
         if job.life.suspect {
             let failure = Failure::new(Class::Crashed, "the worker process died while this job ran alone in it");
             return Some(retry::decide(failure.into(), job, policy, &moment));
@@ -115,7 +112,7 @@ impl Pool {
     }
 
     /// Runs the job; answers its outcome, or who discarded it meanwhile.
-    async fn execute(&self, job: &Job, route: &Route, held: &mut Held<'_>, alone: bool) -> Result<Outcome, Arc<str>> {
+    async fn execute(&self, job: &Job, route: &Route, held: &mut Held, alone: bool) -> Result<Outcome, Arc<str>> {
         if alone && !Box::pin(self.mark(job, held)).await {
             return Ok(Outcome::Interrupted(Interruption::Stopping));
         }
@@ -139,7 +136,7 @@ impl Pool {
     }
 
     /// Writes the start mark of a suspect: without it the run must not begin.
-    async fn mark(&self, job: &Job, held: &mut Held<'_>) -> bool {
+    async fn mark(&self, job: &Job, held: &mut Held) -> bool {
         let mut life = job.life.clone();
         life.suspect = true;
         while let Err(error) = held.lease.receipt.mark(&life).await {
@@ -184,11 +181,12 @@ impl Pool {
         Moment { now: self.shared.clock.now(), jitter: fastrand::f64(), took, worker: self.shared.worker.clone() }
     }
 
-    async fn settle_malformed(&self, Malformed(message): Malformed, held: Held<'_>) {
+    async fn settle_malformed(&self, Malformed(message): Malformed, held: Held) -> Option<(Admitted, Instant)> {
         let id = held.received.origin.id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string().into());
         let life = crate::job::Life { v: 1, origin: Some(held.received.origin.clone()), ..Default::default() };
         let verdict = Verdict::DeadLetter { reason: Reason::MALFORMED, class: Class::Rejected, message, life };
         self.settle(&verdict, &Job::unreadable(id), None, held).await;
+        None
     }
 }
 
@@ -198,11 +196,15 @@ fn cancelled(outcome: Outcome, context: &Context, registered: &Registered<'_>) -
     if matches!(outcome, Outcome::Done(_)) || !context.cancel.is_cancelled() {
         return Ok(outcome);
     }
-    Ok(match registered.cancelled() {
-        Some(Cancelled::Operator { by, discard: true }) => return Err(by),
-        Some(Cancelled::Operator { by, discard: false }) => Failure::new(Class::Aborted, format!("cancelled by {by}")).into(),
-        Some(Cancelled::LeaseLost) => Outcome::Interrupted(Interruption::LeaseLost),
-        Some(Cancelled::Stopping) => Outcome::Interrupted(Interruption::Stopping),
-        None => outcome,
+    registered.cancelled().map_or(Ok(outcome), stopped)
+}
+
+/// The outcome of a run that somebody stopped, or who discarded its job.
+fn stopped(why: Cancelled) -> Result<Outcome, Arc<str>> {
+    Ok(match why {
+        Cancelled::Operator { by, discard: true } => return Err(by),
+        Cancelled::Operator { by, discard: false } => Failure::new(Class::Aborted, format!("cancelled by {by}")).into(),
+        Cancelled::LeaseLost => Outcome::Interrupted(Interruption::LeaseLost),
+        Cancelled::Stopping => Outcome::Interrupted(Interruption::Stopping),
     })
 }

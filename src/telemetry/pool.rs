@@ -11,13 +11,21 @@ use super::recorder::{Counter, Gauge, Labels, Registry};
 pub enum Wait {
     /// Every slot of the pool is taken.
     NoSlot,
+    /// A rate allows the next start later.
+    Rate,
+    /// As many run as its route, tenant or key may have at once.
+    Concurrency,
+    /// Another job of its key comes first.
+    KeyBusy,
+    /// Its last run failed, and it waits at the head of its key.
+    Held,
+    /// A job that may kill its worker waits for its turn alone.
+    Suspect,
     /// The byte budget for deliveries is spent.
     Bytes,
     Paused,
     /// A job waits without spending attempts: no route, a shut target.
     Parked,
-    /// A job that may kill its worker waits for its turn alone.
-    Suspect,
     /// An outcome cannot be published.
     ExitDown,
     /// A source answers with errors.
@@ -25,13 +33,28 @@ pub enum Wait {
 }
 
 impl Wait {
-    pub const ALL: [Wait; 7] =
-        [Wait::NoSlot, Wait::Bytes, Wait::Paused, Wait::Parked, Wait::Suspect, Wait::ExitDown, Wait::SourceError];
+    pub const ALL: [Wait; 11] = [
+        Wait::NoSlot,
+        Wait::Rate,
+        Wait::Concurrency,
+        Wait::KeyBusy,
+        Wait::Held,
+        Wait::Suspect,
+        Wait::Bytes,
+        Wait::Paused,
+        Wait::Parked,
+        Wait::ExitDown,
+        Wait::SourceError,
+    ];
 
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Wait::NoSlot => "no_slot",
+            Wait::Rate => "rate",
+            Wait::Concurrency => "concurrency",
+            Wait::KeyBusy => "key_busy",
+            Wait::Held => "held",
             Wait::Bytes => "bytes",
             Wait::Paused => "paused",
             Wait::Parked => "parked",
@@ -51,7 +74,7 @@ pub struct PoolMetrics {
     pub fenced_acks: Counter,
     pub leases_lost: Counter,
     pub given_back: Counter,
-    waits: [(Gauge, Counter); 7],
+    waits: [(Gauge, Counter); 11],
 }
 
 /// The metrics of one source of a pool.
@@ -94,6 +117,12 @@ impl PoolMetrics {
         waits.increment(1);
         waiting.increment(1.0);
         Waiting(waiting.clone())
+    }
+
+    /// How many wait for this reason now, as somebody else counts them.
+    pub fn waiting(&self, reason: Wait, count: usize) {
+        #[expect(clippy::cast_precision_loss, reason = "nobody has 2^53 jobs in a window")]
+        self.waits[reason as usize].0.set(count as f64);
     }
 
     /// Counts a wait that nobody holds, such as that of a job parked in its queue.

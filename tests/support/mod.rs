@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use windlass::engine::Shared;
 use windlass::engine::exit::Exit;
-use windlass::engine::pool::{Feed, Pool, Slots, Unrouted};
+use windlass::engine::limits::Limit;
+use windlass::engine::pool::{Feed, InWindow, Pool, Unrouted};
 use windlass::engine::routes::{Route, Routes};
+use windlass::engine::turns::Rules;
+use windlass::engine::window::{Window, WindowOptions};
 use windlass::job::{Decoding, Job};
 use windlass::outcome::{Failure, Outcome, Output};
 use windlass::ports::{Context, Executor, Queue, Stopped};
@@ -52,10 +56,18 @@ pub fn route(kind: &str, executor: Arc<dyn Executor>, policy: Policy) -> Arc<Rou
         executor,
         executor_name: "closure".into(),
         policy,
+        rules: Arc::new(rules(kind)),
+        order_hold: Some(Duration::from_secs(900)),
         results: None,
         dead_letters: None,
         metrics,
     })
+}
+
+/// No order and no limits.
+pub fn rules(route: &str) -> Rules {
+    let none = Limit::default();
+    Rules { route: route.into(), weight: 1, ordered: false, limit: none, per_tenant: none, per_key: none }
 }
 
 pub fn telemetry() -> Telemetry {
@@ -74,16 +86,17 @@ pub fn pool(shared: &Arc<Shared>, from: &[Arc<dyn Queue>], slots: usize, list: V
             dead_letters: Arc::new(Exit::new(queue.dead_letters(), metrics.exit("dead"))),
             metrics: metrics.source(queue.name()),
             state: std::sync::Mutex::default(),
+            waiting: InWindow::default(),
         })
     };
     Pool {
         name: "default".into(),
         shared: shared.clone(),
         feeds: from.iter().map(feed).collect(),
-        routes: routes(list),
+        routes: ArcSwap::from_pointee(routes(list)),
         results: None,
         dead_letters: None,
-        slots: Slots::new(slots),
+        window: Arc::new(Window::new(WindowOptions::new(slots))),
         unrouted: Unrouted { policy: Policy::default(), metrics: telemetry().route("default", "none", "none") },
         metrics,
     }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::Inspection;
-use crate::config::Route;
 use crate::config::executor::Executor;
-use crate::config::route::ClassRetry;
+use crate::config::route::{ClassRetry, Hold};
+use crate::config::{Pool, Route};
 use crate::outcome::Class;
 use crate::units::spell_size;
 
@@ -16,7 +16,7 @@ impl Inspection<'_> {
     pub(super) fn numbers(&mut self) {
         self.worker_numbers();
         for (name, pool) in &self.config.pools {
-            self.at_least_one(&["pools", name, "slots"], pool.slots as u64, "no job could run");
+            self.pool_numbers(name, pool);
         }
         for (name, executor) in &self.config.executors {
             self.executor_numbers(name, executor);
@@ -39,6 +39,37 @@ impl Inspection<'_> {
             let (budget, needed) = (spell_size(worker.budget().0), spell_size(needed));
             let message = format!("{budget} is less than one message of body_limit for each of the {pools} pools");
             self.error(&["worker", "memory"], message, format!("write {needed} or more, or lower worker.body_limit"));
+        }
+    }
+
+    fn pool_numbers(&mut self, name: &str, pool: &Pool) {
+        let at = ["pools", name];
+        self.at_least_one(&[&at[..], &["slots"]].concat(), pool.slots as u64, "no job could run");
+        let window = &pool.window;
+        self.at_least_one(&[&at[..], &["window", "jobs"]].concat(), window.jobs as u64, "no job could be taken");
+        self.at_least_one(&[&at[..], &["window", "bytes"]].concat(), window.bytes.0, "no job could be taken");
+        for (tenant, share) in &pool.tenants {
+            let path = [&at[..], &["tenants", tenant, "weight"]].concat();
+            self.at_least_one(&path, share.weight.into(), "its jobs would never run");
+        }
+    }
+
+    fn turn_numbers(&mut self, at: &[&str], route: &Route) {
+        let key = |key: &[&'static str]| [at, key].concat();
+        self.at_least_one(&key(&["weight"]), route.weight.into(), "its jobs would never run");
+        for (path, most) in [
+            (&["concurrency"][..], route.concurrency),
+            (&["per_tenant", "concurrency"], route.per_tenant.concurrency),
+            (&["per_key", "concurrency"], route.per_key.concurrency),
+        ] {
+            self.at_least_one(&key(path), most.unwrap_or(1).into(), "its jobs would never run");
+        }
+        if route.order_by.is_some() && route.per_key.concurrency.is_some() {
+            let message = "has no effect: with order_by: key one job of a key runs at a time";
+            self.warn(&key(&["per_key", "concurrency"]), message, "remove it");
+        }
+        if route.order_by.is_none() && route.order_hold != Hold::default() {
+            self.warn(&key(&["order_hold"]), "has no effect without order_by: key", "remove it, or write order_by: key");
         }
     }
 
@@ -67,6 +98,7 @@ impl Inspection<'_> {
             self.error(&[&at[..], &["timeout"]].concat(), "every run would time out at once", "write 30s, for example");
         }
         self.at_least_one(&[&at[..], &["crashes"]].concat(), route.crashes.into(), "the first run would be one too many");
+        self.turn_numbers(&at, route);
         let retry = &route.retry;
         let within = [&at[..], &["retry"]].concat();
         let own = ClassRetry {

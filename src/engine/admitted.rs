@@ -1,0 +1,148 @@
+//! A delivery that a pool has taken: decoded, routed, and waiting for its turn.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::budget::Reserved;
+use super::pool::{Feed, Pool};
+use super::routes::Route;
+use super::running::Cancelled;
+use super::turns::Facts;
+use crate::job::decode::{Received, decode};
+use crate::job::{Job, Malformed, Message};
+use crate::outcome::{Class, Failure};
+use crate::ports::{Delivery, Receipt};
+use crate::units::spell_size;
+
+/// Deliveries that were neither settled nor given back, after which a job is run alone to find out.
+pub(super) const SUSPICION: u32 = 2;
+
+/// A delivery in the window of a pool.
+pub(super) struct Admitted {
+    pub feed: Arc<Feed>,
+    pub message: Message,
+    pub lease: Leased,
+    pub received: Received,
+    /// How often it was delivered and neither settled nor given back.
+    pub unsettled: u32,
+    pub work: Work,
+    /// An operator wants it to end before it runs.
+    pub cancelled: Option<Cancelled>,
+    /// How long its key has waited for it to pass: counted failures only.
+    pub failing: Duration,
+    pub bytes: Reserved,
+}
+
+/// What there is to do about a delivery.
+pub(super) enum Work {
+    Run(Box<Job>, Arc<Route>),
+    /// No route takes it, or it is too large for any.
+    Refuse(Box<Job>, Failure),
+    Bury(Malformed),
+}
+
+/// A receipt and when its lease is to be renewed.
+pub(super) struct Lease {
+    pub receipt: Box<dyn Receipt>,
+    pub renew_at: Instant,
+}
+
+/// The lease of a job that waits: here, or being renewed.
+pub(super) enum Leased {
+    Here(Lease),
+    /// Comes back, unless the lease was lost.
+    Away(oneshot::Receiver<Lease>),
+}
+
+impl Leased {
+    /// The lease, as soon as it is here; none when it was lost.
+    pub async fn get(self) -> Option<Lease> {
+        match self {
+            Leased::Here(lease) => Some(lease),
+            Leased::Away(lease) => lease.await.ok(),
+        }
+    }
+
+    /// Hands the lease out for renewal if it is due; it is to be sent back.
+    pub fn take_due(&mut self, now: Instant) -> Option<(Lease, oneshot::Sender<Lease>)> {
+        if let Leased::Away(coming) = self
+            && let Ok(lease) = coming.try_recv()
+        {
+            *self = Leased::Here(lease);
+        }
+        if !matches!(self, Leased::Here(lease) if lease.renew_at <= now) {
+            return None;
+        }
+        let (back, away) = oneshot::channel();
+        match std::mem::replace(self, Leased::Away(away)) {
+            Leased::Here(lease) => Some((lease, back)),
+            Leased::Away(_) => None,
+        }
+    }
+}
+
+impl Admitted {
+    /// What decides when it runs; none when there is nothing to wait for.
+    pub fn facts(&self) -> Option<Facts> {
+        let Work::Run(job, route) = &self.work else { return None };
+        Some(Facts {
+            tenant: job.tenant.clone(),
+            kind: job.kind.clone(),
+            priority: job.priority,
+            key: job.key.clone(),
+            suspect: self.unsettled > SUSPICION && !job.life.suspect,
+            rules: route.rules.clone(),
+        })
+    }
+
+    pub fn is(&self, queue: &str, id: &str) -> bool {
+        let job = match &self.work {
+            Work::Run(job, _) | Work::Refuse(job, _) => job,
+            Work::Bury(_) => return false,
+        };
+        *self.feed.name == *queue && *job.id == *id
+    }
+}
+
+impl Pool {
+    /// Reads a delivery as a job and finds its route.
+    pub(super) fn admit(&self, feed: &Arc<Feed>, delivery: Delivery, bytes: Reserved) -> Admitted {
+        let Delivery { message, receipt, origin, published, unsettled } = delivery;
+        let received = Received { origin, published, now: self.shared.clock.now() };
+        let work = match decode(&message, &feed.decoding, &received) {
+            Ok(job) => self.work_of(Box::new(job), message.body.len()),
+            Err(malformed) => Work::Bury(malformed),
+        };
+        let lease = Leased::Here(Lease { receipt, renew_at: Instant::now() + self.shared.lease / 3 });
+        let feed = feed.clone();
+        Admitted { feed, message, lease, received, unsettled, work, cancelled: None, failing: Duration::ZERO, bytes }
+    }
+
+    /// `size` is the body's, in bytes. A body over the limit came past the API: from another system, or from before the
+    /// limit was lowered.
+    fn work_of(&self, job: Box<Job>, size: usize) -> Work {
+        if size > self.shared.body_limit {
+            let limit = spell_size(self.shared.body_limit as u64);
+            let message = format!("the message is {size} bytes long; at most {limit} are run (worker.body_limit)");
+            return Work::Refuse(job, Failure::new(Class::Rejected, message));
+        }
+        if let Some(route) = self.routes.load().find(&job.kind, job.version.as_deref()) {
+            return Work::Run(job, route.clone());
+        }
+        let version = job.version.as_ref().map(|version| format!(" version {version}")).unwrap_or_default();
+        let message = format!("no route matches the type {:?}{version}", job.kind);
+        Work::Refuse(job, Failure::new(Class::NoRoute, message))
+    }
+
+    /// The same delivery, by the routes as they are now.
+    pub(super) fn route_again(&self, mut admitted: Admitted) -> Admitted {
+        admitted.work = match admitted.work {
+            Work::Run(job, _) | Work::Refuse(job, _) => self.work_of(job, admitted.message.body.len()),
+            Work::Bury(malformed) => Work::Bury(malformed),
+        };
+        admitted
+    }
+}

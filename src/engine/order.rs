@@ -1,0 +1,94 @@
+//! Order through retries: the head of a key's lane waits in the window, and its key with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::admitted::{Admitted, Leased, Work};
+use super::pool::Pool;
+use super::routes::Route;
+use super::settle::Held;
+use crate::clock::between;
+use crate::job::{JOB_HEADER, Job, Life};
+use crate::outcome::Verdict;
+use crate::retry;
+
+/// A job that its key waits for.
+pub(super) struct Head {
+    pub job: Box<Job>,
+    pub route: Arc<Route>,
+    pub unsettled: u32,
+    /// How long its key has waited for it to pass: counted failures only.
+    pub failing: Duration,
+}
+
+impl Pool {
+    /// As [`Pool::settle`], but a job that runs again stays where it is, at the head of its key: its next life is written
+    /// over it durably, and it is answered with the time until which it waits.
+    pub(super) async fn settle_in_order(&self, verdict: Verdict, mut head: Head, held: Held) -> Option<(Admitted, Instant)> {
+        let now = self.shared.clock.now();
+        if let Verdict::Retry { at, life } = &verdict
+            && life.attempt + life.crashes > head.job.life.attempt + head.job.life.crashes
+        {
+            head.failing += between(now, *at);
+        }
+        let verdict = retry::in_order(verdict, head.failing, head.route.order_hold);
+        match verdict {
+            Verdict::Retry { at, ref life } | Verdict::Park { at, ref life, .. } => {
+                let until = Instant::now() + between(now, at);
+                let held = self.rewrite(life, held).await?;
+                head.route.metrics.ended(&verdict);
+                head.job.life = life.clone();
+                Some((head.keep(held), until))
+            }
+            verdict => {
+                self.settle(&verdict, &head.job, Some(&head.route), held).await;
+                None
+            }
+        }
+    }
+
+    /// Writes the next life over the held message; none when the job has to be given up.
+    async fn rewrite(&self, life: &Life, mut held: Held) -> Option<Held> {
+        let mut failures = 0;
+        while let Err(error) = held.lease.receipt.mark(life).await {
+            failures += 1;
+            tracing::warn!("cannot note a failed run: {error}; trying again");
+            match self.while_leased(&mut held.lease, self.pause(failures)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => {
+                    self.metrics.given_back.increment(1);
+                    return None;
+                }
+                Err(_) => return self.lost(),
+            }
+        }
+        Some(held)
+    }
+
+    /// A lease was lost: whatever was done counts for nothing.
+    pub(super) fn lost<T>(&self) -> Option<T> {
+        self.metrics.leases_lost.increment(1);
+        tracing::warn!("a lease was lost; the job is somebody else's now");
+        None
+    }
+}
+
+impl Head {
+    fn keep(self, held: Held) -> Admitted {
+        let Held { feed, mut message, lease, received, bytes, .. } = held;
+        message.set_header(JOB_HEADER, self.job.life.to_json());
+        Admitted {
+            feed,
+            message,
+            lease: Leased::Here(lease),
+            received,
+            unsettled: self.unsettled,
+            work: Work::Run(self.job, self.route),
+            cancelled: None,
+            failing: self.failing,
+            bytes,
+        }
+    }
+}

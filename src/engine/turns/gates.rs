@@ -1,0 +1,102 @@
+//! The limits that streams share: a route's, and each tenant's on a route.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::streams::State;
+use super::timers::Timer;
+use super::{Rules, Turns};
+use crate::engine::limits::{Admission, Gate, Limit};
+use crate::telemetry::Wait;
+
+/// A route, and the tenant whose part of it is meant.
+pub(super) type GateKey = (Arc<str>, Option<Arc<str>>);
+
+/// The limits that a stream is under: its route's, and its tenant's on that route.
+pub(super) type Gates = [Option<usize>; 2];
+
+/// A limit, and who is under it.
+pub(super) struct Shared {
+    key: GateKey,
+    pub gate: Gate<usize>,
+    /// Streams under it.
+    pub streams: usize,
+    /// Timers that are set.
+    pub timers: usize,
+}
+
+impl<T> Turns<T> {
+    pub(super) fn gates_of(&mut self, rules: &Rules, tenant: &Arc<str>) -> Gates {
+        [self.gate_of(rules, None, rules.limit), self.gate_of(rules, Some(tenant), rules.per_tenant)]
+    }
+
+    fn gate_of(&mut self, rules: &Rules, tenant: Option<&Arc<str>>, limit: Limit) -> Option<usize> {
+        if limit.is_none() {
+            return None;
+        }
+        let key = (rules.route.clone(), tenant.cloned());
+        let gates = &mut self.gates;
+        let gate = *self
+            .gates_by_key
+            .entry(key.clone())
+            .or_insert_with(|| gates.insert(Shared { key, gate: Gate::new(limit), streams: 0, timers: 0 }));
+        self.gates[gate].streams += 1;
+        Some(gate)
+    }
+
+    /// It waits for a gate.
+    pub(super) fn wait_at(&mut self, gate: usize, stream: usize, shut: Admission) {
+        self.ready -= self.streams[stream].queue.len();
+        self.rest(stream, State::Shut(if shut == Admission::Full { Wait::Concurrency } else { Wait::Rate }));
+        self.gates[gate].gate.waiters.push_back(stream);
+        self.watch(gate, shut);
+    }
+
+    fn watch(&mut self, gate: usize, shut: Admission) {
+        if let Admission::At(at) = shut
+            && self.gates[gate].timers == 0
+        {
+            self.gates[gate].timers += 1;
+            self.timers.set(at, Timer::Gate(gate));
+        }
+    }
+
+    /// Each gate that is open wakes the stream that has waited longest; one that opens later is watched.
+    pub(super) fn pass_on(&mut self, gates: Gates, now: Instant) {
+        for gate in gates.into_iter().flatten() {
+            // a stream that is retired in here may take the gate along
+            while let Some(shared) = self.gates.get_mut(gate).filter(|shared| !shared.gate.waiters.is_empty()) {
+                let asked = shared.gate.ask(now);
+                if asked != Admission::Open {
+                    self.watch(gate, asked);
+                    break;
+                }
+                let Some(stream) = shared.gate.waiters.pop_front() else { break };
+                self.wake(stream);
+                if self.streams[stream].state == State::Waiting {
+                    break;
+                }
+                self.retire_stream(stream, now); // its jobs were taken away meanwhile
+            }
+        }
+    }
+
+    /// Forgets a gate that nobody is under, once its rate has nothing to remember.
+    pub(super) fn retire_gate(&mut self, gate: usize, now: Instant) {
+        let Some(shared) = self.gates.get_mut(gate) else { return };
+        if shared.streams > 0 || shared.timers > 0 {
+            return;
+        }
+        match shared.gate.idle_at(now) {
+            Some(at) => {
+                shared.timers += 1;
+                self.timers.set(at, Timer::Gate(gate));
+            }
+            None => {
+                let shared = self.gates.remove(gate);
+                self.gates_by_key.remove(&shared.key);
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The lanes of keys: who may run of a key, and who waits behind it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::place::Place;
+use super::timers::Timer;
+use super::{Facts, Turns};
+use crate::engine::limits::{Gate, Limit};
+use crate::ports::Strand;
+
+/// Jobs that wait behind others of their key before its source is asked for other keys instead.
+const LANE_QUOTA: usize = 16;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum LaneKey {
+    Key {
+        route: Arc<str>,
+        key: Arc<str>,
+    },
+    /// Of jobs that may kill their worker.
+    Suspects,
+}
+
+/// The jobs of one key.
+pub(super) struct Lane {
+    key: LaneKey,
+    /// How many may be out of the lane at once: queued in their stream, running, or held.
+    most: usize,
+    pub heads: usize,
+    pub waiting: VecDeque<(u64, usize)>,
+    pub gate: Gate<()>,
+    /// Its rate lets the next head out at a time.
+    pub paced: bool,
+    /// Timers that are set.
+    pub timers: usize,
+    /// What sources call it; none for suspects.
+    strand: Option<Strand>,
+    shut: bool,
+}
+
+impl<T> Turns<T> {
+    /// The lane of a job that shares a limit or an order with others of its key.
+    pub(super) fn lane_of(&mut self, facts: &Facts) -> Option<usize> {
+        let rules = &facts.rules;
+        let key = match &facts.key {
+            Some(key) if rules.ordered || !rules.per_key.is_none() => {
+                LaneKey::Key { route: rules.route.clone(), key: key.clone() }
+            }
+            _ if facts.suspect => LaneKey::Suspects,
+            _ => return None,
+        };
+        if let Some(lane) = self.lanes_by_key.get(&key) {
+            return Some(*lane);
+        }
+        let suspects = key == LaneKey::Suspects;
+        let most = if rules.ordered || suspects { Some(1) } else { rules.per_key.concurrency };
+        let strand = facts.key.clone().filter(|_| !suspects);
+        let lane = self.lanes.insert(Lane {
+            most: most.map_or(usize::MAX, |most| most as usize),
+            heads: 0,
+            waiting: VecDeque::new(),
+            gate: Gate::new(Limit { rate: rules.per_key.rate.filter(|_| !suspects), concurrency: None }),
+            paced: false,
+            timers: 0,
+            strand: strand.map(|key| Strand::Key { tenant: facts.tenant.clone(), kind: facts.kind.clone(), key }),
+            shut: false,
+            key: key.clone(),
+        });
+        self.lanes_by_key.insert(key, lane);
+        Some(lane)
+    }
+
+    /// Out into its stream if it may, behind the others of its key if not.
+    pub(super) fn join_lane(&mut self, lane: usize, id: usize) {
+        let arrival = self.entries[id].arrival;
+        let line = &mut self.lanes[lane];
+        if line.heads < line.most && line.waiting.is_empty() {
+            line.heads += 1;
+            return self.line_up(id);
+        }
+        self.entries[id].place = Place::Lane;
+        line.waiting.push_back((arrival, id));
+        self.tell_of_lane(lane);
+    }
+
+    /// Lets the next one out.
+    pub(super) fn promote(&mut self, lane: usize) {
+        let line = &mut self.lanes[lane];
+        if line.heads >= line.most || line.paced {
+            return;
+        }
+        let Some((_, id)) = line.waiting.pop_front() else { return };
+        line.heads += 1;
+        self.line_up(id);
+        self.tell_of_lane(lane);
+    }
+
+    /// Back into the lane: its rate allows the next start at `at`.
+    pub(super) fn pace(&mut self, lane: usize, id: usize, at: Instant) {
+        let arrival = self.entries[id].arrival;
+        self.entries[id].place = Place::Lane;
+        let line = &mut self.lanes[lane];
+        line.heads -= 1;
+        let before = line.waiting.partition_point(|other| other.0 < arrival);
+        line.waiting.insert(before, (arrival, id));
+        if !line.paced {
+            line.paced = true;
+            line.timers += 1;
+            self.timers.set(at, Timer::Lane(lane));
+        }
+        self.tell_of_lane(lane);
+    }
+
+    /// Forgets a lane that is empty, once its rate has nothing to remember.
+    pub(super) fn retire_lane(&mut self, lane: usize, now: Instant) {
+        let line = &mut self.lanes[lane];
+        if line.heads > 0 || !line.waiting.is_empty() || line.timers > 0 {
+            return;
+        }
+        if let Some(at) = line.gate.idle_at(now) {
+            line.timers += 1;
+            self.timers.set(at, Timer::Lane(lane));
+            return;
+        }
+        let line = self.lanes.remove(lane);
+        self.lanes_by_key.remove(&line.key);
+        if let Some(strand) = line.strand.filter(|_| line.shut) {
+            self.strands.open(strand);
+        }
+    }
+
+    /// Asks sources for other keys when enough of this one wait, and for it again when few do.
+    fn tell_of_lane(&mut self, lane: usize) {
+        let line = &mut self.lanes[lane];
+        let Some(strand) = &line.strand else { return };
+        let shut = if line.shut { line.waiting.len() > LANE_QUOTA / 2 } else { line.waiting.len() >= LANE_QUOTA };
+        if shut != line.shut {
+            line.shut = shut;
+            self.strands.tell(strand.clone(), shut);
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! The admission window of a pool: jobs that were taken from queues and wait for their turn and a slot.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use super::admitted::{Admitted, Lease};
+use super::pool::Feed;
+use super::running::Cancelled;
+use super::turns::{Ticket, Turns};
+use crate::ports::Strand;
+use crate::telemetry::Wait;
+
+/// Jobs are taken ahead for this long, by the pace of the last starts.
+const AHEAD: Duration = Duration::from_millis(250);
+
+/// The bounds of a window.
+#[derive(Clone, Debug)]
+pub struct WindowOptions {
+    /// Jobs that run at once.
+    pub slots: usize,
+    /// Jobs and bytes that wait, for each source.
+    pub jobs: usize,
+    pub bytes: usize,
+    /// Jobs that are taken although every slot is taken, at least; a fast pool takes more.
+    pub ahead: usize,
+    /// Shares of tenants that have another than 1.
+    pub weights: HashMap<Arc<str>, u32>,
+}
+
+impl WindowOptions {
+    #[must_use]
+    pub fn new(slots: usize) -> Self {
+        WindowOptions { slots, jobs: 1000, bytes: 64 << 20, ahead: slots.div_ceil(4), weights: HashMap::new() }
+    }
+}
+
+/// Jobs that wait, and the slots they wait for.
+pub struct Window {
+    options: WindowOptions,
+    state: Mutex<State>,
+    /// Something may be started.
+    work: Notify,
+    /// There is room, or something to tell the sources.
+    space: Notify,
+    /// Something wakes earlier than the clock was told.
+    alarm: Notify,
+}
+
+struct State {
+    turns: Turns<Box<Admitted>>,
+    /// Those that need no turn: they end at once.
+    urgent: VecDeque<Box<Admitted>>,
+    running: usize,
+    pace: Pace,
+    /// When the clock wakes.
+    wakes_at: Option<Instant>,
+    /// The taker waits for room.
+    hungry: bool,
+    closed: bool,
+}
+
+/// How many jobs were started lately.
+struct Pace {
+    since: Instant,
+    started: usize,
+    /// Started in [`AHEAD`].
+    lately: usize,
+}
+
+/// A slot, and the job in it. Dropping it frees the slot.
+pub(super) struct Taken<'a> {
+    window: &'a Window,
+    ticket: Option<Ticket>,
+    over: bool,
+}
+
+impl Window {
+    #[must_use]
+    pub fn new(options: WindowOptions) -> Self {
+        let state = State {
+            turns: Turns::new(options.weights.clone(), options.jobs / 2),
+            urgent: VecDeque::new(),
+            running: 0,
+            pace: Pace { since: Instant::now(), started: 0, lately: 0 },
+            wakes_at: None,
+            hungry: false,
+            closed: false,
+        };
+        Window { options, state: Mutex::new(state), work: Notify::new(), space: Notify::new(), alarm: Notify::new() }
+    }
+
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.options.slots
+    }
+
+    /// Slots with a job in them.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.lock().running
+    }
+
+    /// Jobs that wait here.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        let state = self.lock();
+        state.turns.len() + state.urgent.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many jobs may be taken of each feed now, and their bytes; waits until there is room in any.
+    pub(super) async fn room(&self, feeds: &[Arc<Feed>]) -> Vec<(usize, usize)> {
+        loop {
+            {
+                let mut state = self.lock();
+                let wanted = state.wanted(&self.options);
+                let rooms: Vec<_> = feeds.iter().map(|feed| self.room_of(feed, wanted)).collect();
+                state.hungry = rooms.iter().any(|(jobs, _)| *jobs == 0);
+                if rooms.iter().any(|(jobs, _)| *jobs > 0) {
+                    return rooms;
+                }
+            }
+            self.space.notified().await;
+        }
+    }
+
+    fn room_of(&self, feed: &Feed, wanted: usize) -> (usize, usize) {
+        let jobs = self.options.jobs.saturating_sub(feed.waiting.jobs.load(Ordering::Relaxed));
+        let bytes = self.options.bytes.saturating_sub(feed.waiting.bytes.load(Ordering::Relaxed));
+        (if bytes == 0 { 0 } else { jobs.min(wanted) }, bytes)
+    }
+
+    /// Returns when sources are to be told something.
+    pub(super) async fn news(&self) {
+        self.space.notified().await;
+    }
+
+    /// What sources are to be told since the last time: true shuts a strand.
+    pub(super) fn strands(&self) -> Vec<(Strand, bool)> {
+        self.lock().turns.strands()
+    }
+
+    /// Takes jobs in.
+    pub(super) fn admit(&self, admitted: Vec<Admitted>) {
+        let mut state = self.lock();
+        for admitted in admitted {
+            admitted.feed.waiting.add(admitted.message.size());
+            state.admit(Box::new(admitted));
+        }
+        self.wake_slots(&state);
+        self.after(&mut state);
+    }
+
+    /// Waits for the next job that may run; none after [`Window::close`].
+    pub(super) async fn take(&self) -> Option<(Taken<'_>, Box<Admitted>)> {
+        loop {
+            {
+                let mut state = self.lock();
+                if state.closed {
+                    return None;
+                }
+                if let Some((ticket, admitted)) = state.next(Instant::now()) {
+                    admitted.feed.waiting.remove(admitted.message.size());
+                    self.wake_slots(&state);
+                    self.after(&mut state);
+                    return Some((Taken { window: self, ticket, over: false }, admitted));
+                }
+                self.after(&mut state); // timers have fired
+            }
+            self.work.notified().await;
+        }
+    }
+
+    /// One slot is woken at a time, and wakes the next one when there is work for it.
+    fn wake_slots(&self, state: &State) {
+        if state.running < self.options.slots && (state.turns.ready() > 0 || !state.urgent.is_empty()) {
+            self.work.notify_one();
+        }
+    }
+
+    /// Wakes the clock and the taker if they have something to do now.
+    fn after(&self, state: &mut State) {
+        if state.turns.wakes_at() < state.wakes_at || state.wakes_at.is_none() && state.turns.wakes_at().is_some() {
+            self.alarm.notify_one();
+        }
+        if state.turns.has_news() || state.hungry && state.wanted(&self.options) > 0 {
+            self.space.notify_one();
+        }
+    }
+
+    /// Wakes slots when jobs may run that could not before. Never returns.
+    pub(super) async fn keep_time(&self) {
+        loop {
+            let at = {
+                let mut state = self.lock();
+                state.wakes_at = state.turns.wakes_at();
+                state.wakes_at
+            };
+            match at {
+                Some(at) => tokio::select! {
+                    () = tokio::time::sleep_until(at) => self.work.notify_one(),
+                    () = self.alarm.notified() => {}
+                },
+                None => self.alarm.notified().await,
+            }
+        }
+    }
+
+    /// The leases that are due for renewal, each to be sent back.
+    pub(super) fn leases_due(&self, now: Instant) -> Vec<(Lease, oneshot::Sender<Lease>)> {
+        self.lock().turns.items_mut().filter_map(|admitted| admitted.lease.take_due(now)).collect()
+    }
+
+    /// Ends a job that waits here as an operator asks; false when it does not.
+    pub fn cancel(&self, queue: &str, id: &str, why: Cancelled) -> bool {
+        let mut state = self.lock();
+        let Some(mut admitted) = state.turns.take_where(|admitted| admitted.is(queue, id), Instant::now()) else { return false };
+        admitted.cancelled = Some(why);
+        state.urgent.push_back(admitted);
+        self.wake_slots(&state);
+        true
+    }
+
+    /// Wait a job waits here, if it does.
+    #[must_use]
+    pub fn why(&self, queue: &str, id: &str) -> Option<Wait> {
+        self.lock().turns.iter().find(|(admitted, _)| admitted.is(queue, id)).map(|(_, why)| why)
+    }
+
+    /// How many jobs wait for each reason.
+    #[must_use]
+    pub fn waits(&self) -> Vec<(Wait, usize)> {
+        let mut counts: Vec<(Wait, usize)> = Vec::new();
+        for (_, why) in self.lock().turns.iter() {
+            match counts.iter_mut().find(|(known, _)| *known == why) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((why, 1)),
+            }
+        }
+        counts
+    }
+
+    /// Has every job that waits find its place anew.
+    pub(super) fn rearrange(&self, again: impl Fn(Admitted) -> Admitted) {
+        let mut state = self.lock();
+        let now = Instant::now();
+        for (admitted, held) in state.turns.clear(now) {
+            let admitted = Box::new(again(*admitted));
+            match (held, admitted.facts()) {
+                (Some(until), Some(facts)) => state.turns.add_held(facts, admitted, until),
+                _ => state.admit(admitted),
+            }
+        }
+        self.wake_slots(&state);
+        self.after(&mut state);
+    }
+
+    /// Gives back what waits and hands out nothing more; answers how many there were.
+    pub(super) fn close(&self) -> usize {
+        let mut state = self.lock();
+        state.closed = true;
+        let mut given_back: Vec<_> = state.turns.clear(Instant::now()).into_iter().map(|(admitted, _)| admitted).collect();
+        given_back.extend(state.urgent.drain(..));
+        drop(state);
+        self.work.notify_waiters();
+        self.work.notify_one();
+        given_back.iter().for_each(|admitted| admitted.feed.waiting.remove(admitted.message.size()));
+        given_back.len()
+    }
+}
+
+impl State {
+    fn admit(&mut self, admitted: Box<Admitted>) {
+        match admitted.facts() {
+            Some(facts) => self.turns.add(facts, admitted),
+            None => self.urgent.push_back(admitted),
+        }
+    }
+
+    fn next(&mut self, now: Instant) -> Option<(Option<Ticket>, Box<Admitted>)> {
+        let next = match self.urgent.pop_front() {
+            Some(admitted) => (None, admitted),
+            None => self.turns.next(now).map(|(ticket, admitted)| (Some(ticket), admitted))?,
+        };
+        self.running += 1;
+        self.pace.count(now);
+        Some(next)
+    }
+
+    /// How many more jobs the pool can use now. A pool that has enough for a while wants none, so that it asks for many
+    /// at a time.
+    fn wanted(&self, options: &WindowOptions) -> usize {
+        let idle = options.slots.saturating_sub(self.running);
+        let ahead = options.ahead.max(self.pace.lately.min(options.jobs / 8)).min(options.jobs);
+        let ready = self.turns.ready() + self.urgent.len();
+        let wanted = (idle + ahead).saturating_sub(ready);
+        if idle > ready || wanted > ahead / 2 { wanted } else { 0 }
+    }
+}
+
+impl Pace {
+    fn count(&mut self, now: Instant) {
+        self.started += 1;
+        let passed = now.duration_since(self.since);
+        if passed >= AHEAD {
+            let share = AHEAD.as_micros() as usize * self.started;
+            *self = Pace { since: now, started: 0, lately: share / (passed.as_micros() as usize) };
+        }
+    }
+}
+
+impl Taken<'_> {
+    /// The job waits as the head of its key and runs again; a window that is closed gives it back.
+    pub fn hold(mut self, admitted: Box<Admitted>, until: Instant) {
+        let mut state = self.window.lock();
+        if let Some(ticket) = self.ticket.take_if(|_| !state.closed) {
+            self.over = true;
+            admitted.feed.waiting.add(admitted.message.size());
+            state.running -= 1;
+            state.turns.hold(ticket, admitted, until, Instant::now());
+            self.window.after(&mut state);
+        }
+    }
+}
+
+impl Drop for Taken<'_> {
+    /// Wakes no other slot: the one that is free now looks for work itself.
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let mut state = self.window.lock();
+        state.running -= 1;
+        if let Some(ticket) = self.ticket.take() {
+            state.turns.ended(&ticket, Instant::now());
+        }
+        self.window.after(&mut state);
+    }
+}
