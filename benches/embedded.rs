@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench embedded` runs both in turn, several rounds each, and prints medians;
 //! `cargo bench --bench embedded -- backlog` runs the store alone, empty and with a million jobs waiting, and prints what
-//! memory it took and how long the file took to open; `-- store` and `-- engine` run one round for a profiler.
+//! memory it took and how long the file took to open; `-- store`, `-- random` (ids) and `-- engine` run one round for a
+//! profiler.
 //! `WINDLASS_BENCH_DIR` names the disk, `WINDLASS_BENCH_ROUNDS` and `WINDLASS_BENCH_SECONDS` the effort.
 #![expect(clippy::expect_used, reason = "a bench fails by panicking")]
 
@@ -16,6 +17,7 @@ mod measure;
 mod store;
 
 use measure::{Load, Rate, median};
+use store::Ids;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -30,7 +32,10 @@ fn main() {
         return println!("{:.0} jobs/s", engine::run(&load).jobs);
     }
     if asked("store") {
-        return println!("{:.0} jobs/s", store::run(&load).jobs);
+        return println!("{:.0} jobs/s", store::run(&load, Ids::Made).jobs);
+    }
+    if asked("random") {
+        return println!("{:.0} jobs/s", store::run(&load, Ids::Random).jobs);
     }
     let rounds = measure::number("WINDLASS_BENCH_ROUNDS", 5);
     println!(
@@ -40,17 +45,21 @@ fn main() {
         load.length.as_secs(),
         load.directory.display()
     );
-    let (mut bare, mut stored, mut run) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut bare, mut stored, mut random, mut run) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
         bare.push(baseline::run(&load));
-        stored.push(store::run(&load));
+        stored.push(store::run(&load, Ids::Made));
+        random.push(store::run(&load, Ids::Random));
         run.push(engine::run(&load));
     }
     println!("{:<28}{:>12}{:>16}{:>10}", "", "jobs/s", "CPU µs/job", "ratio");
     let reference = median(&bare);
-    for (name, rates) in
-        [("bare SQLite loop", &bare), ("store: sink, source, receipt", &stored), ("engine: the whole path", &run)]
-    {
+    for (name, rates) in [
+        ("bare SQLite loop", &bare),
+        ("store: sink, source, receipt", &stored),
+        ("store: random ids", &random),
+        ("engine: the whole path", &run),
+    ] {
         let Rate { jobs, cpu } = median(rates);
         println!("{name:<28}{jobs:>12.0}{:>16.2}{:>10.2}", cpu.as_secs_f64() * 1e6, jobs / reference.jobs);
     }

@@ -12,6 +12,7 @@ use crate::job::{FailureDocument, Job, Life, Message, Origin};
 use crate::outcome::{Outcome, Reason};
 
 pub use crate::engine::context::{Context, Stopped};
+pub use crate::job::decode::facets::{Facets, Sort};
 
 /// A place that holds messages: where jobs are taken from and where what comes out is sent.
 #[async_trait]
@@ -19,8 +20,9 @@ pub trait Queue: Send + Sync {
     /// The name of its block in the config.
     fn name(&self) -> &str;
     fn capabilities(&self) -> Capabilities;
-    /// Starts to take messages; a queue has one source in a process.
-    async fn source(&self) -> Result<Box<dyn Source>, QueueError>;
+    /// Starts to take messages; a queue has one source in a process. `sort` tells them apart for a kind that can yield a
+    /// backlog in turns.
+    async fn source(&self, sort: Sort) -> Result<Box<dyn Source>, QueueError>;
     /// Sends messages into the queue itself.
     fn sink(&self) -> Arc<dyn Sink>;
     /// Sends messages into the queue's dead letters (`<q>.dead`), on the same system.
@@ -30,6 +32,8 @@ pub trait Queue: Send + Sync {
     /// the same; one that still lies there when it is due goes back into the queue itself. What is transferred from
     /// there goes where it would go from the queue.
     fn parked(&self, name: &str) -> Arc<dyn Queue>;
+    /// The names of the places that have held jobs.
+    async fn places(&self) -> Result<Vec<Arc<str>>, QueueError>;
 }
 
 /// What a queue kind can keep; the engine and `check` ask here instead of naming kinds.
@@ -44,6 +48,8 @@ pub struct Capabilities {
     /// Attempts and crashes are exact, not an upper bound.
     pub exact_attempts: bool,
     pub honours_priority: bool,
+    /// Its source takes turns over the whole backlog and leaves out the strands that were shut.
+    pub chooses: bool,
     /// The longest delay a message can be sent with; `None` is any.
     pub longest_delay: Option<Duration>,
     /// The longest lease in all; `None` is any.

@@ -8,5 +8,7 @@ mod pipeline;
 mod support;
 #[path = "engine/suspicion.rs"]
 mod suspicion;
+#[path = "engine/turns.rs"]
+mod turns;
 #[path = "engine/world.rs"]
 mod world;

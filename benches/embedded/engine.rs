@@ -57,6 +57,7 @@ fn pool(shared: &Arc<Shared>, queue: Arc<dyn Queue>, executor: Arc<dyn Executor>
         metrics: metrics.source(queue.name()),
         state: std::sync::Mutex::default(),
         waiting: InWindow::default(),
+        chooses: queue.capabilities().chooses,
         queue,
     };
     let none = Limit::default();

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
-use windlass::job::{DEFAULT_PRIORITY, Message};
+use windlass::job::decode::facets::sort;
+use windlass::job::{DEFAULT_PRIORITY, Decoding, Message};
 use windlass::ports::{Admin as _, Delivery, End, Ending, NewJob, Outgoing, Queue, Room, Sink, Source};
 use windlass::queues::embedded::{EmbeddedConfig, Store, StoreOptions};
 
@@ -21,11 +22,31 @@ struct Hands {
     slots: Semaphore,
 }
 
-pub fn run(load: &Load) -> Rate {
+/// Who gives jobs their ids.
+#[derive(Clone, Copy)]
+pub enum Ids {
+    /// The store, in the order of time.
+    Made,
+    /// The producer, in no order, as uuid4 does.
+    Random,
+}
+
+impl Ids {
+    fn next(self) -> Option<Arc<str>> {
+        match self {
+            Ids::Made => None,
+            Ids::Random => {
+                Some(uuid::Builder::from_random_bytes(fastrand::u128(..).to_le_bytes()).into_uuid().to_string().into())
+            }
+        }
+    }
+}
+
+pub fn run(load: &Load, ids: Ids) -> Rate {
     let scratch = load.scratch();
     let store = open(&scratch);
     runtime().block_on(async {
-        let rate = work(load, &store).await;
+        let rate = work(load, &store, ids).await;
         store.close().await;
         rate
     })
@@ -36,15 +57,15 @@ fn open(scratch: &tempfile::TempDir) -> Arc<Store> {
     Store::open(StoreOptions::from(&config)).expect("a new file")
 }
 
-async fn work(load: &Load, store: &Arc<Store>) -> Rate {
+async fn work(load: &Load, store: &Arc<Store>, ids: Ids) -> Rate {
     let queue: Arc<dyn Queue> = store.queue("bench", "bench");
     let counter = Arc::new(Counter::default());
     let slots = Semaphore::new(load.tasks);
     let hands = Arc::new(Hands { deliveries: Mutex::default(), count: Semaphore::new(0), slots });
-    let source = queue.source().await.expect("the first source");
+    let source = queue.source(sort(&Decoding::Envelope)).await.expect("the first source");
     let mut tasks = vec![tokio::spawn(lease(source, hands.clone()))];
     for _ in 0..load.tasks {
-        tasks.push(tokio::spawn(produce(queue.sink(), load.body, counter.clone())));
+        tasks.push(tokio::spawn(produce(queue.sink(), load.body, ids, counter.clone())));
         tasks.push(tokio::spawn(consume(hands.clone(), counter.clone())));
     }
     let rate = counter.measure(load.length).await;
@@ -52,10 +73,16 @@ async fn work(load: &Load, store: &Arc<Store>) -> Rate {
     rate
 }
 
-async fn produce(sink: Arc<dyn Sink>, body: usize, counter: Arc<Counter>) {
+/// A job of about `size` bytes.
+fn job_of(size: usize) -> Vec<u8> {
+    format!(r#"{{"type":"bench.noop","data":"{}"}}"#, "x".repeat(size.saturating_sub(32))).into()
+}
+
+async fn produce(sink: Arc<dyn Sink>, body: usize, ids: Ids, counter: Arc<Counter>) {
+    let body = job_of(body);
     while !counter.is_over() {
-        let message = Message::of(vec![b'x'; body]);
-        if sink.send(Outgoing { message, ..Outgoing::default() }).await.is_err() {
+        let message = Message::of(body.clone());
+        if sink.send(Outgoing { message, id: ids.next(), ..Outgoing::default() }).await.is_err() {
             return;
         }
     }
@@ -94,10 +121,10 @@ pub fn backlog(load: &Load, waiting: usize) {
     let scratch = load.scratch();
     let store = open(&scratch);
     runtime().block_on(async {
-        let empty = work(load, &store).await;
+        let empty = work(load, &store, Ids::Made).await;
         println!("{:>10.0} jobs/s with nothing waiting", empty.jobs);
         fill(&store, load.body, waiting).await;
-        let behind = work(load, &store).await;
+        let behind = work(load, &store, Ids::Made).await;
         println!("{:>10.0} jobs/s with {waiting} jobs waiting, {:.2} of it", behind.jobs, behind.jobs / empty.jobs);
         store.close().await;
     });
@@ -105,7 +132,7 @@ pub fn backlog(load: &Load, waiting: usize) {
     let start = Instant::now();
     let store = open(&scratch);
     runtime().block_on(async {
-        let mut source = store.queue("bench", "bench").source().await.expect("the first source");
+        let mut source = store.queue("bench", "bench").source(sort(&Decoding::Envelope)).await.expect("the first source");
         let room = Room { jobs: 1, bytes: 1 << 20, lease: Duration::from_secs(30) };
         let first = source.next(room).await.expect("a job");
         println!("{:>10.1} ms from opening the file to the first job", start.elapsed().as_secs_f64() * 1e3);
@@ -122,7 +149,7 @@ async fn fill(store: &Store, body: usize, waiting: usize) {
     for start in (0..waiting).step_by(2000) {
         let job = |number| NewJob {
             id: format!("backlog-{number}").into(),
-            message: Message::of(vec![b'x'; body]),
+            message: Message::of(job_of(body)),
             due: None,
             priority: DEFAULT_PRIORITY,
         };

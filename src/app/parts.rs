@@ -91,6 +91,7 @@ impl Bench<'_> {
             metrics: metrics.source(name),
             state: Mutex::default(),
             waiting: InWindow::default(),
+            chooses: opened.queue.capabilities().chooses,
         }))
     }
 

@@ -41,7 +41,8 @@ pub struct Window {
     /// Jobs that wait for a rate, a key or a slot.
     pub jobs: usize,
     pub bytes: Size,
-    /// Jobs that wait for nothing but a slot; a quarter of the slots when absent. A fast pool takes more ahead by itself.
+    /// Jobs that wait for nothing but a slot; when absent, a quarter of the slots where the queue chooses fairly by itself,
+    /// else as many as may wait.
     pub ahead: Option<usize>,
 }
 
@@ -76,7 +77,7 @@ impl Pool {
         WindowOptions {
             jobs: self.window.jobs,
             bytes: usize::try_from(self.window.bytes.0).unwrap_or(usize::MAX),
-            ahead: self.window.ahead.unwrap_or(usual.ahead),
+            ahead: self.window.ahead,
             weights: self.tenants.iter().map(|(name, tenant)| (name.as_str().into(), tenant.weight)).collect(),
             ..usual
         }

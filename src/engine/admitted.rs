@@ -89,6 +89,7 @@ impl Admitted {
     pub fn facts(&self) -> Option<Facts> {
         let Work::Run(job, route) = &self.work else { return None };
         Some(Facts {
+            queue: self.feed.name.clone(),
             tenant: job.tenant.clone(),
             kind: job.kind.clone(),
             priority: job.priority,

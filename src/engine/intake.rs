@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::pool::{Feed, FeedState};
 use crate::clock::Clock;
+use crate::job::decode::facets::sort;
 use crate::ports::{Delivery, QueueError, Room, Source, Strand};
 use crate::retry::{Backoff, Jitter};
 
@@ -102,8 +103,8 @@ impl Intake {
                 self.source = Door::Open(source);
             }
             Door::Closed => {
-                let queue = self.feed.queue.clone();
-                self.source = Door::Opening(Box::pin(async move { queue.source().await }));
+                let (queue, sort) = (self.feed.queue.clone(), sort(&self.feed.decoding));
+                self.source = Door::Opening(Box::pin(async move { queue.source(sort).await }));
             }
         }
         Ok(Vec::new())

@@ -11,7 +11,7 @@ use super::routes::Route;
 use super::settle::Held;
 use crate::clock::between;
 use crate::job::{JOB_HEADER, Job, Life};
-use crate::outcome::Verdict;
+use crate::outcome::{Interruption, Verdict};
 use crate::retry;
 
 /// A job that its key waits for.
@@ -41,6 +41,11 @@ impl Pool {
                 head.route.metrics.ended(&verdict);
                 head.job.life = life.clone();
                 Some((head.keep(held), until))
+            }
+            // back in its queue it would be behind those that wait for it
+            Verdict::GiveBack(Interruption::Neighbour) => {
+                let held = self.rewrite(&head.job.life, held).await?;
+                Some((head.keep(held), Instant::now()))
             }
             verdict => {
                 self.settle(&verdict, &head.job, Some(&head.route), held).await;

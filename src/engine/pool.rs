@@ -59,6 +59,8 @@ pub struct Feed {
     pub metrics: SourceMetrics,
     pub state: Mutex<FeedState>,
     pub waiting: InWindow,
+    /// Its source leaves out what it was told to: see `Capabilities::chooses`.
+    pub chooses: bool,
 }
 
 /// What of a feed waits in the window.
@@ -108,8 +110,9 @@ impl Pool {
         loop {
             let rooms = self.window.room(&self.feeds).await;
             let mut bytes = self.bytes().await;
-            for (strand, shut) in self.window.strands() {
-                intakes.iter_mut().for_each(|intake| intake.tell(&strand, shut));
+            for ((queue, strand), shut) in self.window.strands() {
+                let told = intakes.iter_mut().filter(|intake| intake.feed.name == queue);
+                told.for_each(|intake| intake.tell(&strand, shut));
             }
             let room = |feed: &Feed| self.room_for(feed, &rooms);
             let (feed, deliveries) = tokio::select! {

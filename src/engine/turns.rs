@@ -1,8 +1,8 @@
 //! Which of the waiting jobs runs next: tenants and types by fair shares, keys in order, limits kept.
 //!
 //! A job waits in exactly one place: in the queue of its stream (tenant, type, priority), in the lane of its key behind
-//! another job, or held as the head of its lane until a time. Tenants take turns by the slot time they have used for
-//! their weight; within a tenant higher priorities go first, and types of one priority take turns in the same way.
+//! another job, or held as the head of its lane until a time. The tenants of each queue take turns by the slot time they
+//! have used for their weight; within a tenant higher priorities go first, and types of one priority take turns in the same way.
 //! Nothing in here waits, sleeps or is a task: a million jobs behind a busy key cost their entries alone.
 
 mod gates;
@@ -29,7 +29,7 @@ use gates::{GateKey, Gates, Shared};
 use lanes::{Lane, LaneKey};
 use place::Place;
 use strands::Strands;
-use streams::{Stream, StreamKey, Tenant};
+use streams::{Party, Stream, StreamKey, Tenant};
 use timers::{Timer, Timers};
 
 /// How the jobs of a route take turns.
@@ -48,6 +48,7 @@ pub struct Rules {
 /// What decides when a job runs.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
+    pub queue: Arc<str>,
     pub tenant: Arc<str>,
     pub kind: Arc<str>,
     pub priority: u8,
@@ -57,14 +58,20 @@ pub(super) struct Facts {
     pub rules: Arc<Rules>,
 }
 
+impl Facts {
+    fn party(&self) -> Party {
+        (self.queue.clone(), self.tenant.clone())
+    }
+}
+
 /// The jobs that wait, each with what its owner needs to run it.
 pub(super) struct Turns<T> {
     entries: Slab<Entry<T>>,
     arrivals: u64,
     streams: Slab<Stream>,
     by_key: HashMap<StreamKey, usize>,
-    tenants: HashMap<Arc<str>, Tenant>,
-    turns: Fair<Arc<str>>,
+    tenants: HashMap<Party, Tenant>,
+    turns: Fair<Party>,
     weights: HashMap<Arc<str>, u32>,
     gates: Slab<Shared>,
     gates_by_key: HashMap<GateKey, usize>,
@@ -243,6 +250,7 @@ impl<T> Turns<T> {
     fn remove(&mut self, id: usize, now: Instant) -> (T, Option<Instant>) {
         let held = self.unplace(id);
         let Entry { item, stream, lane, place, .. } = self.entries.remove(id);
+        let gates = self.streams[stream].gates;
         if let Some(lane) = lane {
             if !matches!(place, Place::Lane) {
                 self.lanes[lane].heads -= 1;
@@ -252,6 +260,7 @@ impl<T> Turns<T> {
         }
         self.departed(stream);
         self.discharge(stream, now);
+        self.pass_on(gates, now); // its stream may have been woken for it
         (item, held)
     }
 
@@ -282,8 +291,8 @@ impl<T> Turns<T> {
         self.strands.has_news()
     }
 
-    /// What sources are to be told since the last time: true shuts a strand.
-    pub fn strands(&mut self) -> Vec<(Strand, bool)> {
+    /// What queues are to be told since the last time: true shuts a strand.
+    pub fn strands(&mut self) -> Vec<((Arc<str>, Strand), bool)> {
         self.strands.take()
     }
 

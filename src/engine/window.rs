@@ -26,8 +26,9 @@ pub struct WindowOptions {
     /// Jobs and bytes that wait, for each source.
     pub jobs: usize,
     pub bytes: usize,
-    /// Jobs that are taken although every slot is taken, at least; a fast pool takes more.
-    pub ahead: usize,
+    /// Jobs that are taken although every slot is taken, at least; a fast pool takes more. When absent: as many as may
+    /// wait, or a quarter of the slots where the source chooses what it yields.
+    pub ahead: Option<usize>,
     /// Shares of tenants that have another than 1.
     pub weights: HashMap<Arc<str>, u32>,
 }
@@ -35,7 +36,7 @@ pub struct WindowOptions {
 impl WindowOptions {
     #[must_use]
     pub fn new(slots: usize) -> Self {
-        WindowOptions { slots, jobs: 1000, bytes: 64 << 20, ahead: slots.div_ceil(4), weights: HashMap::new() }
+        WindowOptions { slots, jobs: 1000, bytes: 64 << 20, ahead: None, weights: HashMap::new() }
     }
 }
 
@@ -59,8 +60,8 @@ struct State {
     pace: Pace,
     /// When the clock wakes.
     wakes_at: Option<Instant>,
-    /// The taker waits for room.
-    hungry: bool,
+    /// The taker waits for room; how many jobs waited when it looked.
+    hungry: Option<usize>,
     closed: bool,
 }
 
@@ -88,7 +89,7 @@ impl Window {
             running: 0,
             pace: Pace { since: Instant::now(), started: 0, lately: 0 },
             wakes_at: None,
-            hungry: false,
+            hungry: None,
             closed: false,
         };
         Window { options, state: Mutex::new(state), work: Notify::new(), space: Notify::new(), alarm: Notify::new() }
@@ -121,9 +122,8 @@ impl Window {
         loop {
             {
                 let mut state = self.lock();
-                let wanted = state.wanted(&self.options);
-                let rooms: Vec<_> = feeds.iter().map(|feed| self.room_of(feed, wanted)).collect();
-                state.hungry = rooms.iter().any(|(jobs, _)| *jobs == 0);
+                let rooms: Vec<_> = feeds.iter().map(|feed| self.room_of(feed, &state)).collect();
+                state.hungry = rooms.iter().any(|(jobs, _)| *jobs == 0).then_some(state.turns.len());
                 if rooms.iter().any(|(jobs, _)| *jobs > 0) {
                     return rooms;
                 }
@@ -132,10 +132,26 @@ impl Window {
         }
     }
 
-    fn room_of(&self, feed: &Feed, wanted: usize) -> (usize, usize) {
+    /// Of a source that cannot choose, as many are taken as may wait: what is not seen cannot be treated fairly.
+    fn room_of(&self, feed: &Feed, state: &State) -> (usize, usize) {
         let jobs = self.options.jobs.saturating_sub(feed.waiting.jobs.load(Ordering::Relaxed));
         let bytes = self.options.bytes.saturating_sub(feed.waiting.bytes.load(Ordering::Relaxed));
-        (if bytes == 0 { 0 } else { jobs.min(wanted) }, bytes)
+        let wanted = match self.options.ahead {
+            None if !feed.chooses => {
+                if jobs >= self.step() || state.idles(&self.options) {
+                    jobs
+                } else {
+                    0
+                }
+            }
+            _ => jobs.min(state.wanted(&self.options)),
+        };
+        (if bytes == 0 { 0 } else { wanted }, bytes)
+    }
+
+    /// Jobs are asked for when so many have gone, so that each call brings many.
+    fn step(&self) -> usize {
+        self.options.jobs.div_ceil(8)
     }
 
     /// Returns when sources are to be told something.
@@ -143,8 +159,8 @@ impl Window {
         self.space.notified().await;
     }
 
-    /// What sources are to be told since the last time: true shuts a strand.
-    pub(super) fn strands(&self) -> Vec<(Strand, bool)> {
+    /// What queues are to be told since the last time: true shuts a strand.
+    pub(super) fn strands(&self) -> Vec<((Arc<str>, Strand), bool)> {
         self.lock().turns.strands()
     }
 
@@ -191,7 +207,7 @@ impl Window {
         if state.turns.wakes_at() < state.wakes_at || state.wakes_at.is_none() && state.turns.wakes_at().is_some() {
             self.alarm.notify_one();
         }
-        if state.turns.has_news() || state.hungry && state.wanted(&self.options) > 0 {
+        if state.turns.has_news() || state.is_hungry(&self.options, self.step()) {
             self.space.notify_one();
         }
     }
@@ -272,8 +288,12 @@ impl Window {
         drop(state);
         self.work.notify_waiters();
         self.work.notify_one();
-        given_back.iter().for_each(|admitted| admitted.feed.waiting.remove(admitted.message.size()));
-        given_back.len()
+        let count = given_back.len();
+        // the last one first: a queue that takes back at its head has them in order again
+        while let Some(admitted) = given_back.pop() {
+            admitted.feed.waiting.remove(admitted.message.size());
+        }
+        count
     }
 }
 
@@ -295,14 +315,26 @@ impl State {
         Some(next)
     }
 
-    /// How many more jobs the pool can use now. A pool that has enough for a while wants none, so that it asks for many
-    /// at a time.
+    /// There are more free slots than jobs for them.
+    fn idles(&self, options: &WindowOptions) -> bool {
+        options.slots.saturating_sub(self.running) > self.turns.ready() + self.urgent.len()
+    }
+
+    /// How many more jobs the pool can use soon. One that has enough for a while wants none, so that it asks for many at a
+    /// time.
     fn wanted(&self, options: &WindowOptions) -> usize {
         let idle = options.slots.saturating_sub(self.running);
-        let ahead = options.ahead.max(self.pace.lately.min(options.jobs / 8)).min(options.jobs);
+        let usual = options.ahead.unwrap_or(options.slots.div_ceil(4));
+        let ahead = usual.max(self.pace.lately.min(options.jobs / 8)).min(options.jobs);
         let ready = self.turns.ready() + self.urgent.len();
         let wanted = (idle + ahead).saturating_sub(ready);
-        if idle > ready || wanted > ahead / 2 { wanted } else { 0 }
+        if self.idles(options) || wanted > ahead / 2 { wanted } else { 0 }
+    }
+
+    /// The taker may find room now.
+    fn is_hungry(&self, options: &WindowOptions, step: usize) -> bool {
+        let Some(looked) = self.hungry else { return false };
+        looked.saturating_sub(self.turns.len()) >= step || self.idles(options) || self.wanted(options) > 0
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod cloudevents;
 mod envelope;
+pub mod facets;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,7 +100,7 @@ fn assemble(envelope: Envelope<'_>, message: &Message, mut life: Life, received:
         version: envelope.version.map(|text| text.shared()),
         data: data_of(envelope.data, envelope.data_base64, &message.body)?,
         key,
-        tenant: envelope.tenant.map_or_else(|| "default".into(), |text| text.shared()),
+        tenant: envelope.tenant.map_or_else(|| facets::NO_TENANT.into(), |text| text.shared()),
         priority: priority_of(envelope.priority)?,
         not_before,
         deadline: envelope.deadline.map(|text| deadline(&text, submitted)).transpose()?,

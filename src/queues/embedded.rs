@@ -5,12 +5,16 @@
 
 mod admin;
 mod audit;
+mod backlog;
+mod bodies;
 pub mod config;
 mod endings;
 mod file;
 mod inbox;
+mod known;
 mod lease;
 mod ledger;
+mod located;
 mod operation;
 mod place;
 mod queue;
@@ -21,6 +25,7 @@ mod receipt;
 mod rows;
 mod schema;
 mod slots;
+mod sorted;
 mod store;
 mod waiting;
 mod watch;

@@ -15,7 +15,7 @@ use crate::clock::{Clock, between};
 use crate::job::Origin;
 use crate::job::{Life, Message};
 use crate::ports::{
-    Capabilities, Delivery, Ending, Outgoing, Queue, QueueError, Receipt, Room, Settled, Sink, Source, Transfer, Unsettled,
+    Capabilities, Delivery, Ending, Outgoing, Queue, QueueError, Receipt, Room, Settled, Sink, Sort, Source, Transfer, Unsettled,
 };
 use shelf::{Item, Shelf, Token};
 
@@ -136,13 +136,14 @@ impl Queue for MemoryQueue {
             keeps_endings: false,
             exact_attempts: true,
             honours_priority: true,
+            chooses: false,
             longest_delay: None,
             longest_lease: None,
             max_message: usize::MAX,
         }
     }
 
-    async fn source(&self) -> Result<Box<dyn Source>, QueueError> {
+    async fn source(&self, _sort: Sort) -> Result<Box<dyn Source>, QueueError> {
         Ok(Box::new(MemorySource { inner: self.inner.clone() }))
     }
 
@@ -159,6 +160,11 @@ impl Queue for MemoryQueue {
         let home = self.inner.home.as_ref().unwrap_or(&self.inner);
         let inner = self.memory.inner(&format!("{}.parked.{name}", home.name), Some(home));
         Arc::new(MemoryQueue { memory: self.memory.clone(), inner })
+    }
+
+    async fn places(&self) -> Result<Vec<Arc<str>>, QueueError> {
+        let places = self.inner.beside();
+        Ok(places.iter().filter_map(|place| place.name.rsplit_once(".parked.")).map(|(_, name)| name.into()).collect())
     }
 }
 

@@ -9,7 +9,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use windlass::job::FailureDocument;
+use windlass::job::decode::facets::sort;
+use windlass::job::{Decoding, FailureDocument};
 use windlass::ports::{Admin as _, Cursor, Entry, Filter, Room, State};
 use windlass::queues::embedded::config::EmbeddedConfig;
 use windlass::queues::embedded::{Store, StoreOptions, socket_path};
@@ -325,5 +326,5 @@ impl World {
 }
 
 async fn store_source(store: &Arc<Store>) -> Box<dyn windlass::ports::Source> {
-    store.queue("results", "results").source().await.unwrap()
+    store.queue("results", "results").source(sort(&Decoding::Envelope)).await.unwrap()
 }

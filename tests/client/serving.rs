@@ -10,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use windlass::admin::{Access, Desk, Place, System, bind_tcp, router, serve_tcp};
+use windlass::job::decode::facets::sort;
 use windlass::job::decode::{Received, decode};
 use windlass::job::failure::Death;
 use windlass::job::{Decoding, FailureDocument, Job, event};
@@ -49,7 +50,7 @@ impl Served {
     pub fn work(&self, plugin: impl Fn(&Value) -> Result<Value, Class> + Send + Sync + 'static) {
         let queue = self.store.queue("jobs", "jobs");
         tokio::spawn(async move {
-            let mut source = queue.source().await.unwrap();
+            let mut source = queue.source(sort(&Decoding::Envelope)).await.unwrap();
             let room = Room { jobs: 1, bytes: 1 << 20, lease: Duration::from_secs(30) };
             while let Ok(deliveries) = source.next(room).await {
                 for delivery in deliveries {

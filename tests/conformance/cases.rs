@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use windlass::clock::{after, between};
-use windlass::job::{Header, Life, Message};
+use windlass::job::decode::facets::sort;
+use windlass::job::{Decoding, Header, Life, Message};
 use windlass::ports::{Delivery, End, Ending, Outgoing, Queue, QueueError, Room, Settled, Source, Transfer};
 
 use crate::kinds::Kind;
@@ -24,6 +25,10 @@ pub async fn send(queue: &Arc<dyn Queue>, body: &str) {
 
 async fn send_with(queue: &Arc<dyn Queue>, outgoing: Outgoing) {
     queue.sink().send(outgoing).await.unwrap();
+}
+
+pub async fn source_of(queue: &Arc<dyn Queue>) -> Box<dyn Source> {
+    queue.source(sort(&Decoding::Envelope)).await.unwrap()
 }
 
 pub async fn one(source: &mut Box<dyn Source>) -> Delivery {
@@ -50,7 +55,7 @@ pub async fn what_is_sent_is_delivered_to_the_byte(kind: Kind) {
         headers: vec![Header::new("a", &b"\x80"[..]), Header::new("a", "twice"), Header::new("", "")],
     };
     send_with(&queue, Outgoing { message: message.clone(), id: Some("id-1".into()), ..Outgoing::default() }).await;
-    let delivery = one(&mut queue.source().await.unwrap()).await;
+    let delivery = one(&mut source_of(&queue).await).await;
     assert_eq!(delivery.message, message);
     assert_eq!((&*delivery.origin.queue, delivery.origin.id.as_deref(), delivery.unsettled), ("q", Some("id-1"), 0));
 }
@@ -58,7 +63,7 @@ pub async fn what_is_sent_is_delivered_to_the_byte(kind: Kind) {
 pub async fn an_acknowledged_message_is_never_seen_again(kind: Kind) {
     let queue = kind.queue("q");
     send(&queue, "a").await;
-    let mut source = queue.source().await.unwrap();
+    let mut source = source_of(&queue).await;
     assert_eq!(ack(one(&mut source).await).await, Settled::Done);
     nothing_more(&mut source).await;
 }
@@ -67,7 +72,7 @@ pub async fn a_dropped_receipt_gives_the_message_back_uncounted(kind: Kind) {
     let queue = kind.queue("q");
     send(&queue, "first").await;
     send(&queue, "second").await;
-    let mut source = queue.source().await.unwrap();
+    let mut source = source_of(&queue).await;
     for _ in 0..5 {
         let delivery = one(&mut source).await;
         assert_eq!((&delivery.message.body[..], delivery.unsettled), (&b"first"[..], 0));
@@ -77,7 +82,7 @@ pub async fn a_dropped_receipt_gives_the_message_back_uncounted(kind: Kind) {
 pub async fn a_lease_that_is_not_renewed_is_lost_and_a_late_ack_changes_nothing(kind: Kind) {
     let queue = kind.queue("q");
     send(&queue, "a").await;
-    let mut source = queue.source().await.unwrap();
+    let mut source = source_of(&queue).await;
     let room = Room { lease: Duration::from_millis(100), ..ROOM };
     let late = source.next(room).await.unwrap().remove(0);
     let next = one(&mut source).await;
@@ -91,7 +96,7 @@ pub async fn a_lease_that_is_not_renewed_is_lost_and_a_late_ack_changes_nothing(
 pub async fn a_renewed_lease_lasts(kind: Kind) {
     let queue = kind.queue("q");
     send(&queue, "a").await;
-    let mut source = queue.source().await.unwrap();
+    let mut source = source_of(&queue).await;
     let delivery = source.next(Room { lease: Duration::from_millis(400), ..ROOM }).await.unwrap().remove(0);
     for _ in 0..4 {
         nothing_more(&mut source).await;
@@ -105,7 +110,7 @@ pub async fn a_delayed_message_comes_within_a_second_of_its_time(kind: Kind) {
     let due = after(Timestamp::now(), Duration::from_millis(1200));
     send_with(&queue, Outgoing { message: Message::of("later"), due: Some(due), ..Outgoing::default() }).await;
     send(&queue, "now").await;
-    let mut source = queue.source().await.unwrap();
+    let mut source = source_of(&queue).await;
     let now = one(&mut source).await;
     assert_eq!(&now.message.body[..], b"now");
     ack(now).await;
@@ -123,7 +128,7 @@ pub async fn higher_priorities_come_first_and_equal_ones_in_order(kind: Kind) {
     for (body, priority) in [("4a", None), ("0", Some(0)), ("9a", Some(9)), ("4b", Some(4)), ("9b", Some(9))] {
         send_with(&queue, Outgoing { message: Message::of(body), priority, ..Outgoing::default() }).await;
     }
-    let (mut source, mut deliveries) = (queue.source().await.unwrap(), Vec::new());
+    let (mut source, mut deliveries) = (source_of(&queue).await, Vec::new());
     while deliveries.len() < 5 {
         deliveries.extend(source.next(ROOM).await.unwrap()); // may be fewer than wait
     }
@@ -136,7 +141,7 @@ pub async fn a_source_keeps_to_the_room_it_is_given(kind: Kind) {
     for _ in 0..10 {
         send(&queue, &"x".repeat(1000)).await;
     }
-    let mut source = queue.source().await.unwrap();
+    let mut source = source_of(&queue).await;
     assert_eq!(source.next(Room { jobs: 3, ..ROOM }).await.unwrap().len(), 3);
     assert_eq!(source.next(Room { bytes: 4500, ..ROOM }).await.unwrap().len(), 4);
     assert_eq!(source.next(Room { bytes: 10, ..ROOM }).await.unwrap().len(), 1, "a first one that is larger comes alone");
@@ -144,7 +149,7 @@ pub async fn a_source_keeps_to_the_room_it_is_given(kind: Kind) {
 
 pub async fn a_call_that_is_dropped_takes_nothing(kind: Kind) {
     let queue = kind.queue("q");
-    let mut source = queue.source().await.unwrap();
+    let mut source = source_of(&queue).await;
     for round in 0..50 {
         let waiting = tokio::time::timeout(Duration::from_micros(50 * round), source.next(ROOM));
         let (taken, ()) = tokio::join!(waiting, send(&queue, "a"));
@@ -159,7 +164,7 @@ pub async fn a_call_that_is_dropped_takes_nothing(kind: Kind) {
 pub async fn a_start_mark_is_seen_by_the_next_delivery(kind: Kind) {
     let queue = kind.queue("q");
     send(&queue, r#"{"type":"t"}"#).await;
-    let mut source = queue.source().await.unwrap();
+    let mut source = source_of(&queue).await;
     let delivery = one(&mut source).await;
     delivery.receipt.mark(&Life { suspect: true, attempt: 2, ..Life::default() }).await.unwrap();
     drop(delivery);
@@ -180,7 +185,7 @@ pub async fn thousands_in_flight_are_each_delivered_once(kind: Kind) {
         })
     });
     let sends: Vec<_> = sends.collect();
-    let mut source = queue.source().await.unwrap();
+    let mut source = source_of(&queue).await;
     let mut seen = HashSet::new();
     while seen.len() < COUNT {
         let deliveries =
@@ -202,7 +207,7 @@ pub async fn a_transfer_is_one_step(kind: Kind) {
         return;
     }
     send(&queue, "a").await;
-    let mut source = queue.source().await.unwrap();
+    let mut source = source_of(&queue).await;
     let life = Life { attempt: 1, ..Life::default() };
     let at = after(Timestamp::now(), Duration::from_millis(200));
     let settled = one(&mut source).await.receipt.transfer(Transfer::Later { at, life: life.clone() }).await;
@@ -213,6 +218,6 @@ pub async fn a_transfer_is_one_step(kind: Kind) {
     let settled = again.receipt.transfer(Transfer::Dead { life, document: document.clone(), event: None }).await;
     assert!(matches!(settled, Ok(Settled::Done)));
     nothing_more(&mut source).await;
-    let dead = one(&mut kind.queue("q.dead").source().await.unwrap()).await;
+    let dead = one(&mut source_of(&kind.queue("q.dead")).await).await;
     assert_eq!((&dead.message.body[..], dead.message.header("windlass-failure")), (&b"a"[..], Some(&document)));
 }

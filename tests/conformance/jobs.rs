@@ -14,6 +14,7 @@ use windlass::outcome::{Class, Failure};
 use windlass::ports::{Delivery, Executor, Outgoing, Queue, Room};
 use windlass::retry::{Backoff, Jitter, Policy};
 
+use crate::cases::source_of;
 use crate::kinds::Kind;
 use crate::support::{done, executor, pool, route};
 
@@ -33,7 +34,7 @@ async fn send(queue: &Arc<dyn Queue>, message: Message) {
 
 async fn take(queue: &Arc<dyn Queue>) -> Delivery {
     let room = Room { jobs: 1, bytes: 1 << 20, lease: Duration::from_secs(30) };
-    let mut source = queue.source().await.unwrap();
+    let mut source = source_of(queue).await;
     tokio::time::timeout(Duration::from_secs(20), source.next(room)).await.expect("nothing came").unwrap().remove(0)
 }
 

@@ -9,7 +9,7 @@ use windlass::clock::after;
 use windlass::job::{JOB_HEADER, Life, Message};
 use windlass::ports::{Delivery, Outgoing, Queue, Room, Settled, Source, Transfer};
 
-use crate::cases::{ROOM, ack, nothing_more, one, send};
+use crate::cases::{ROOM, ack, nothing_more, one, send, source_of};
 use crate::kinds::Kind;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -43,7 +43,7 @@ fn body(delivery: &Delivery) -> String {
 
 pub async fn parked_messages_wait_in_turn_whatever_their_priority(kind: Kind) {
     let queue = kind.queue("q");
-    let mut source = queue.source().await.unwrap();
+    let mut source = source_of(&queue).await;
     for (text, priority) in [("low", 0), ("high", 9), ("middle", 4)] {
         let outgoing = Outgoing { message: Message::of(text), priority: Some(priority), ..Outgoing::default() };
         queue.sink().send(outgoing).await.unwrap();
@@ -51,7 +51,8 @@ pub async fn parked_messages_wait_in_turn_whatever_their_priority(kind: Kind) {
         park(&queue, delivery, after(Timestamp::now(), HOUR)).await;
     }
     nothing_more(&mut source).await;
-    let mut parked = queue.parked("shut").source().await.unwrap();
+    assert_eq!(queue.places().await.unwrap(), ["shut".into()]);
+    let mut parked = source_of(&queue.parked("shut")).await;
     for text in ["low", "high", "middle"] {
         let delivery = parked.next(Room { jobs: 1, ..ROOM }).await.unwrap().remove(0);
         assert_eq!(body(&delivery), text);
@@ -64,12 +65,12 @@ pub async fn parked_messages_wait_in_turn_whatever_their_priority(kind: Kind) {
 pub async fn what_is_parked_for_too_long_comes_back_into_its_queue(kind: Kind) {
     for taken_from in [false, true] {
         let queue = kind.queue(if taken_from { "q" } else { "r" });
-        let mut source = queue.source().await.unwrap();
+        let mut source = source_of(&queue).await;
         let mut held = None;
         if taken_from {
             // the place is being taken from, and its first message is in somebody's hands
             park_all(&queue, &mut source, &["held"], after(Timestamp::now(), HOUR)).await;
-            let mut parked = queue.parked("shut").source().await.unwrap();
+            let mut parked = source_of(&queue.parked("shut")).await;
             held = Some((one(&mut parked).await, parked));
         }
         let until = after(Timestamp::now(), SOON);
@@ -93,9 +94,9 @@ pub async fn what_is_parked_for_too_long_comes_back_into_its_queue(kind: Kind) {
 
 pub async fn a_parked_message_that_is_held_does_not_come_a_second_time(kind: Kind) {
     let queue = kind.queue("q");
-    let mut source = queue.source().await.unwrap();
+    let mut source = source_of(&queue).await;
     park_all(&queue, &mut source, &["a"], after(Timestamp::now(), SOON)).await;
-    let delivery = one(&mut queue.parked("shut").source().await.unwrap()).await;
+    let delivery = one(&mut source_of(&queue.parked("shut")).await).await;
     nothing_more(&mut source).await;
     nothing_more(&mut source).await;
     assert_eq!(ack(delivery).await, Settled::Done);
@@ -104,9 +105,9 @@ pub async fn a_parked_message_that_is_held_does_not_come_a_second_time(kind: Kin
 
 pub async fn a_parked_message_given_back_keeps_its_turn(kind: Kind) {
     let queue = kind.queue("q");
-    let mut source = queue.source().await.unwrap();
+    let mut source = source_of(&queue).await;
     park_all(&queue, &mut source, &["a", "b"], after(Timestamp::now(), HOUR)).await;
-    let mut parked = queue.parked("shut").source().await.unwrap();
+    let mut parked = source_of(&queue.parked("shut")).await;
     for _ in 0..3 {
         let delivery = parked.next(Room { jobs: 1, ..ROOM }).await.unwrap().remove(0);
         assert_eq!((body(&delivery), delivery.unsettled), ("a".into(), 0));
@@ -123,10 +124,10 @@ pub async fn a_parked_message_given_back_keeps_its_turn(kind: Kind) {
 
 pub async fn what_leaves_a_parked_place_goes_where_its_queue_would_send_it(kind: Kind) {
     let queue = kind.queue("q");
-    let mut source = queue.source().await.unwrap();
+    let mut source = source_of(&queue).await;
     park_all(&queue, &mut source, &["later", "dead"], after(Timestamp::now(), HOUR)).await;
     let place = queue.parked("shut");
-    let mut parked = place.source().await.unwrap();
+    let mut parked = source_of(&place).await;
     let (later, dead) = (one(&mut parked).await, one(&mut parked).await);
     let document = Bytes::from_static(br#"{"v":1,"id":"a","reason":"failed","class":"failed","message":"m","attempts":1,"crashes":0,"history":[],"last_failure":"2026-01-01T00:00:00Z","replay":0,"generation":1}"#);
     if queue.capabilities().transfers {
@@ -141,7 +142,7 @@ pub async fn what_leaves_a_parked_place_goes_where_its_queue_would_send_it(kind:
     }
     let again = one(&mut source).await;
     assert_eq!((&*again.origin.queue, body(&again)), ("q", "later".into()));
-    let dead = one(&mut kind.queue("q.dead").source().await.unwrap()).await;
+    let dead = one(&mut source_of(&kind.queue("q.dead")).await).await;
     assert_eq!(body(&dead), "dead");
     nothing_more(&mut parked).await;
 }

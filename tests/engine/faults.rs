@@ -11,7 +11,7 @@ use futures_util::FutureExt as _;
 use windlass::job::{Life, Message};
 use windlass::outcome::{Class, Failure, Interruption, Outcome};
 use windlass::ports::{
-    Capabilities, Delivery, Ending, Outgoing, Queue, QueueError, Receipt, Room, Settled, Sink, Source, Transfer, Unsettled,
+    Capabilities, Delivery, Ending, Outgoing, Queue, QueueError, Receipt, Room, Settled, Sink, Sort, Source, Transfer, Unsettled,
 };
 use windlass::retry::{Backoff, Policy};
 
@@ -71,9 +71,9 @@ impl Queue for Faulty {
         self.queue.capabilities()
     }
 
-    async fn source(&self) -> Result<Box<dyn Source>, QueueError> {
+    async fn source(&self, sort: Sort) -> Result<Box<dyn Source>, QueueError> {
         self.dice.trouble().await?;
-        Ok(Box::new(FaultySource { source: self.queue.source().await?, faults: self.clone() }))
+        Ok(Box::new(FaultySource { source: self.queue.source(sort).await?, faults: self.clone() }))
     }
 
     fn sink(&self) -> Arc<dyn Sink> {
@@ -82,6 +82,15 @@ impl Queue for Faulty {
 
     fn dead_letters(&self) -> Arc<dyn Sink> {
         Arc::new(FaultySink { sink: self.queue.dead_letters(), faults: self.clone() })
+    }
+
+    fn parked(&self, name: &str) -> Arc<dyn Queue> {
+        Arc::new(Faulty { queue: self.queue.parked(name), ..self.clone() })
+    }
+
+    async fn places(&self) -> Result<Vec<Arc<str>>, QueueError> {
+        self.dice.trouble().await?;
+        self.queue.places().await
     }
 }
 

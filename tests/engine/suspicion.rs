@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use windlass::job::Life;
 use windlass::ports::{
-    Capabilities, Delivery, Ending, Queue, QueueError, Receipt, Room, Settled, Sink, Source, Transfer, Unsettled,
+    Capabilities, Delivery, Ending, Queue, QueueError, Receipt, Room, Settled, Sink, Sort, Source, Transfer, Unsettled,
 };
 use windlass::retry::Policy;
 
@@ -47,8 +47,8 @@ impl Queue for Doubtful {
         self.queue.capabilities()
     }
 
-    async fn source(&self) -> Result<Box<dyn Source>, QueueError> {
-        let source = self.queue.source().await?;
+    async fn source(&self, sort: Sort) -> Result<Box<dyn Source>, QueueError> {
+        let source = self.queue.source(sort).await?;
         Ok(Box::new(DoubtfulSource { source, marks: self.marks.clone(), loses: self.loses.clone() }))
     }
 
@@ -58,6 +58,14 @@ impl Queue for Doubtful {
 
     fn dead_letters(&self) -> Arc<dyn Sink> {
         self.queue.dead_letters()
+    }
+
+    fn parked(&self, name: &str) -> Arc<dyn Queue> {
+        self.queue.parked(name)
+    }
+
+    async fn places(&self) -> Result<Vec<Arc<str>>, QueueError> {
+        self.queue.places().await
     }
 }
 

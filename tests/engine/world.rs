@@ -6,6 +6,7 @@ use std::time::Duration;
 use windlass::clock::Clock;
 use windlass::engine::budget::Budget;
 use windlass::engine::exit::Exit;
+use windlass::engine::pool::Pool;
 use windlass::engine::routes::Route;
 use windlass::engine::{Engine, Shared};
 use windlass::job::Message;
@@ -39,9 +40,14 @@ impl World {
     }
 
     pub fn start(&self) -> Engine {
+        self.start_pool().0
+    }
+
+    pub fn start_pool(&self) -> (Engine, Arc<Pool>) {
         let mut pool = pool(&self.shared, &self.from, self.slots, self.routes.clone());
         pool.results = self.results.as_ref().map(|sink| Arc::new(Exit::new(sink.clone(), pool.metrics.exit("results"))));
-        Engine::start(self.shared.clone(), &[Arc::new(pool)])
+        let pool = Arc::new(pool);
+        (Engine::start(self.shared.clone(), std::slice::from_ref(&pool)), pool)
     }
 
     pub fn queue(&self, name: &str) -> MemoryQueue {

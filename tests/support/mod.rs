@@ -87,6 +87,7 @@ pub fn pool(shared: &Arc<Shared>, from: &[Arc<dyn Queue>], slots: usize, list: V
             metrics: metrics.source(queue.name()),
             state: std::sync::Mutex::default(),
             waiting: InWindow::default(),
+            chooses: queue.capabilities().chooses,
         })
     };
     Pool {

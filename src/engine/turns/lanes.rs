@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::place::Place;
+use super::strands::Whose;
 use super::timers::Timer;
 use super::{Facts, Turns};
 use crate::engine::limits::{Gate, Limit};
@@ -37,7 +38,7 @@ pub(super) struct Lane {
     /// Timers that are set.
     pub timers: usize,
     /// What sources call it; none for suspects.
-    strand: Option<Strand>,
+    strand: Option<Whose>,
     shut: bool,
 }
 
@@ -65,7 +66,8 @@ impl<T> Turns<T> {
             gate: Gate::new(Limit { rate: rules.per_key.rate.filter(|_| !suspects), concurrency: None }),
             paced: false,
             timers: 0,
-            strand: strand.map(|key| Strand::Key { tenant: facts.tenant.clone(), kind: facts.kind.clone(), key }),
+            strand: strand
+                .map(|key| (facts.queue.clone(), Strand::Key { tenant: facts.tenant.clone(), kind: facts.kind.clone(), key })),
             shut: false,
             key: key.clone(),
         });

@@ -1,22 +1,26 @@
 //! What sources are told: which parts of their queues the window has enough of.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::ports::Strand;
+
+/// A strand of a queue.
+pub(super) type Whose = (Arc<str>, Strand);
 
 /// A strand is shut as long as anybody wants it shut.
 #[derive(Default)]
 pub(super) struct Strands {
-    shut: HashMap<Strand, usize>,
-    news: Vec<(Strand, bool)>,
+    shut: HashMap<Whose, usize>,
+    news: Vec<(Whose, bool)>,
 }
 
 impl Strands {
-    pub fn tell(&mut self, strand: Strand, shut: bool) {
+    pub fn tell(&mut self, strand: Whose, shut: bool) {
         if shut { self.shut(strand) } else { self.open(strand) }
     }
 
-    fn shut(&mut self, strand: Strand) {
+    fn shut(&mut self, strand: Whose) {
         let count = self.shut.entry(strand.clone()).or_default();
         *count += 1;
         if *count == 1 {
@@ -24,7 +28,7 @@ impl Strands {
         }
     }
 
-    pub fn open(&mut self, strand: Strand) {
+    pub fn open(&mut self, strand: Whose) {
         let Some(count) = self.shut.get_mut(&strand) else { return };
         *count -= 1;
         if *count == 0 {
@@ -38,7 +42,7 @@ impl Strands {
     }
 
     /// What was said since the last time, in order.
-    pub fn take(&mut self) -> Vec<(Strand, bool)> {
+    pub fn take(&mut self) -> Vec<(Whose, bool)> {
         std::mem::take(&mut self.news)
     }
 }

@@ -17,8 +17,11 @@ const KEPT: usize = 64;
 /// How much one run moves the guess of what the next one takes.
 const NEWS: f64 = 0.2;
 
-/// Tenant, type, route and rank.
-pub(super) type StreamKey = (Arc<str>, Arc<str>, Arc<str>, u8);
+/// A tenant of a queue: who shares the slots.
+pub(super) type Party = (Arc<str>, Arc<str>);
+
+/// Party, type, route and rank.
+pub(super) type StreamKey = (Party, Arc<str>, Arc<str>, u8);
 
 pub(super) struct Stream {
     key: StreamKey,
@@ -46,7 +49,7 @@ pub(super) enum State {
     Shut(Wait),
 }
 
-/// The streams of one tenant, by rank: 0 before 9.
+/// The streams of one party, by rank: 0 before 9.
 pub(super) struct Tenant {
     ranks: BTreeMap<u8, Fair<usize>>,
     streams: Vec<usize>,
@@ -57,7 +60,7 @@ pub(super) struct Tenant {
 impl<T> Turns<T> {
     pub(super) fn stream_of(&mut self, facts: &Facts) -> usize {
         let rank = 9 - facts.priority.min(9);
-        let key = (facts.tenant.clone(), facts.kind.clone(), facts.rules.route.clone(), rank);
+        let key = (facts.party(), facts.kind.clone(), facts.rules.route.clone(), rank);
         if let Some(stream) = self.by_key.get(&key) {
             return *stream;
         }
@@ -117,7 +120,7 @@ impl<T> Turns<T> {
         let owner = &self.streams[stream];
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive number of microseconds")]
         let guess = owner.guess as u64;
-        let weight = self.weight(&owner.key.0);
+        let weight = self.weight(&owner.key.0.1);
         self.turns.charge(&owner.key.0, guess, weight);
         if let Some(tenant) = self.tenants.get_mut(&owner.key.0) {
             tenant.ranks.entry(owner.key.3).or_default().charge(&stream, guess, owner.rules.weight);
@@ -133,8 +136,8 @@ impl<T> Turns<T> {
         #[expect(clippy::cast_precision_loss, reason = "a guess")]
         let news = took as f64 - owner.guess;
         owner.guess += NEWS * news;
-        self.turns.settle(&ticket.facts.tenant, ticket.guessed, took, weight);
-        if let Some(tenant) = self.tenants.get_mut(&ticket.facts.tenant) {
+        self.turns.settle(&owner.key.0, ticket.guessed, took, weight);
+        if let Some(tenant) = self.tenants.get_mut(&owner.key.0) {
             let fair = tenant.ranks.entry(owner.key.3).or_default();
             fair.settle(&ticket.stream, ticket.guessed, took, owner.rules.weight);
         }
@@ -161,8 +164,7 @@ impl<T> Turns<T> {
         let shut = if owner.shut { owner.present > quota / 2 } else { owner.present >= quota };
         if shut != owner.shut {
             owner.shut = shut;
-            let strand = Strand::Stream { tenant: owner.key.0.clone(), kind: owner.key.1.clone() };
-            self.strands.tell(strand, shut);
+            self.strands.tell(strand(&owner.key), shut);
         }
     }
 
@@ -196,7 +198,7 @@ impl<T> Turns<T> {
         let Stream { key, gates, shut, .. } = self.streams.remove(stream);
         self.by_key.remove(&key);
         if shut {
-            self.strands.open(Strand::Stream { tenant: key.0.clone(), kind: key.1.clone() });
+            self.strands.open(strand(&key));
         }
         if let Some(tenant) = self.tenants.get_mut(&key.0) {
             tenant.streams.retain(|other| *other != stream);
@@ -210,4 +212,9 @@ impl<T> Turns<T> {
             self.retire_gate(gate, now);
         }
     }
+}
+
+/// What the queue of a stream calls it.
+fn strand((party, kind, ..): &StreamKey) -> (Arc<str>, Strand) {
+    (party.0.clone(), Strand::Stream { tenant: party.1.clone(), kind: kind.clone() })
 }

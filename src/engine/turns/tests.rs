@@ -10,7 +10,7 @@ fn rules() -> Rules {
 
 fn facts(tenant: &str, kind: &str, key: Option<&str>, rules: &Arc<Rules>) -> Facts {
     let key = key.map(Into::into);
-    Facts { tenant: tenant.into(), kind: kind.into(), priority: 4, key, suspect: false, rules: rules.clone() }
+    Facts { queue: "q".into(), tenant: tenant.into(), kind: kind.into(), priority: 4, key, suspect: false, rules: rules.clone() }
 }
 
 fn turns<T>() -> Turns<T> {
@@ -51,6 +51,16 @@ fn a_tenant_with_ten_jobs_is_done_within_twenty_turns_of_a_flood() {
     }
     let next = run(&mut turns, 21, &mut now, MS);
     assert_eq!(next.iter().filter(|tenant| **tenant == "small").count(), 10, "{next:?}");
+}
+
+#[test]
+fn a_small_queue_beside_a_flood_in_another_is_served_in_turns() {
+    let (mut turns, rules, mut now) = (turns(), Arc::new(rules()), Instant::now());
+    for queue in std::iter::repeat_n("large", 1000).chain(std::iter::repeat_n("small", 10)) {
+        turns.add(Facts { queue: queue.into(), ..facts("a", "t", None, &rules) }, queue);
+    }
+    let next = run(&mut turns, 20, &mut now, MS);
+    assert_eq!(next.iter().filter(|queue| **queue == "small").count(), 10, "{next:?}");
 }
 
 #[test]
@@ -128,6 +138,22 @@ fn a_route_under_a_limit_leaves_slots_to_the_others() {
 }
 
 #[test]
+fn a_stream_that_was_woken_for_a_job_that_is_taken_away_wakes_the_next() {
+    let (mut turns, now) = (turns(), Instant::now());
+    let rules = Arc::new(Rules { limit: at_once(1), ..rules() });
+    for kind in ["x", "y", "z"] {
+        turns.add(facts("a", kind, None, &rules), kind);
+    }
+    let (ticket, first) = turns.next(now).unwrap();
+    assert!(turns.next(now).is_none());
+    turns.ended(&ticket, now); // wakes the one that found the limit first
+    let woken = turns.iter().find(|(_, why)| *why == Wait::NoSlot).map(|(item, _)| *item).unwrap();
+    turns.take_where(|item| *item == woken, now).unwrap();
+    let last = turns.next(now).unwrap().1;
+    assert!(last != first && last != woken);
+}
+
+#[test]
 fn limits_of_a_tenant_and_of_a_key_bind_only_them() {
     let (mut turns, now) = (turns(), Instant::now());
     let rules = Arc::new(Rules { per_tenant: at_once(2), per_key: per_second(1), ..rules() });
@@ -150,8 +176,8 @@ fn sources_are_asked_for_others_while_one_stream_or_key_fills_the_window() {
     for number in 0..60 {
         turns.add(facts("a", "t", Some("x"), &ordered), number);
     }
-    let stream = Strand::Stream { tenant: "a".into(), kind: "t".into() };
-    let key = Strand::Key { tenant: "a".into(), kind: "t".into(), key: "x".into() };
+    let stream = ("q".into(), Strand::Stream { tenant: "a".into(), kind: "t".into() });
+    let key = ("q".into(), Strand::Key { tenant: "a".into(), kind: "t".into(), key: "x".into() });
     assert_eq!(turns.strands(), [(key.clone(), true), (stream.clone(), true)]);
     run(&mut turns, 60, &mut now, MS);
     assert_eq!(turns.strands(), [(stream, false), (key, false)]);

@@ -13,11 +13,15 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::ledger::{self, Line, Lines};
+use super::located::Located;
 use super::operation::{Act, Arrival, Operation};
 use super::place::{Lane, Place, QueueNumber};
 use super::ready_queue::ReadyQueue;
 use super::store::{Shared, Store, check, unavailable};
 use crate::ports::{Acted, Action, Admin, Cursor, Entry, Filter, NewJob, Page, QueueError, QueueStats, State, Submitted};
+
+/// How often a job is looked for that moves on while it is looked for.
+const LOOKS: usize = 8;
 
 #[async_trait]
 impl Admin for Store {
@@ -50,8 +54,19 @@ impl Admin for Store {
                 None => return Ok(None),
             },
         };
-        let id = id.to_owned();
-        self.shared.read(move |shared, connection| entry::find(shared, connection, queue, &id)).await
+        let id: Arc<str> = id.into();
+        // between the answer and the read the job may move on
+        for _ in 0..LOOKS {
+            let locate = |reply| Operation::Locate { id: id.clone(), reply };
+            let found = self.shared.ask(locate).await?;
+            let Some(located) = Located::choose(&found, queue) else { return Ok(None) };
+            let id = id.clone();
+            let entry = self.shared.read(move |shared, connection| entry::read(shared, connection, located, &id)).await?;
+            if entry.is_some() {
+                return Ok(entry);
+            }
+        }
+        Ok(None)
     }
 
     /// A job that has not ended when `wait` is over is answered as it stands; an unknown id is none at once.
@@ -165,7 +180,10 @@ fn add_beside(queues: &[Arc<ReadyQueue>], stats: &mut Vec<QueueStats>) {
 fn oldest(connection: &Connection, queue: &ReadyQueue) -> rusqlite::Result<Option<Timestamp>> {
     let in_memory = queue.ready().oldest();
     if let Some(oldest) = in_memory {
-        return Ok(oldest.and_then(|millis| Timestamp::from_millisecond(millis).ok()));
+        let Some(place) = oldest else { return Ok(None) };
+        let mut select = connection.prepare_cached("SELECT submitted FROM jobs WHERE place = ?")?;
+        let submitted: Option<i64> = select.query_row([place.0], |row| row.get(0)).optional()?;
+        return Ok(submitted.and_then(|millis| Timestamp::from_millisecond(millis).ok()));
     }
     let Some(number) = queue.number() else { return Ok(None) };
     let mut head = connection.prepare_cached("SELECT submitted FROM jobs WHERE place BETWEEN ? AND ? ORDER BY place LIMIT 1")?;

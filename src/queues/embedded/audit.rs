@@ -3,7 +3,7 @@
 //! Each commit adds the ids it takes in and lets out to sums of 128-bit hashes (`ledger.rs`). The sum over the rows must
 //! be what is left; a row that was deleted, added or renamed behind the store's back cannot keep it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use serde::Serialize;
 
 use super::file::OpenError;
+use super::known;
 use super::ledger::{self, FILE, Line, Lines, Tally};
 use super::place::{Place, QueueNumber};
 use super::ready_queue::DEAD_SUFFIX;
@@ -89,7 +90,7 @@ fn take_stock(connection: &Connection) -> rusqlite::Result<Audit> {
     }
     let queues = read_queues(connection)?;
     let lines = ledger::read_lines(connection)?;
-    let (homes, lanes) = read_jobs(connection, &queues, &mut problems)?;
+    let Jobs { homes, lanes, each } = read_jobs(connection, &queues, &mut problems)?;
     for (number, queue) in &queues {
         for line in [Line::Waiting, Line::Delayed, Line::Parked] {
             let counted = lines.get(&(*number, line)).map_or(0, |tally| tally.count);
@@ -99,7 +100,7 @@ fn take_stock(connection: &Connection) -> rusqlite::Result<Audit> {
             }
         }
     }
-    problems.extend(compare_ids(connection)?);
+    problems.extend(compare_ids(connection, each)?);
     let accounts = queues.iter().filter_map(|(number, queue)| account(*number, queue, &lines, homes.get(number)));
     let accounts: Vec<AuditLine> = accounts.collect();
     for line in accounts.iter().filter(|line| !line.balanced) {
@@ -123,19 +124,32 @@ fn quick_check(connection: &Connection) -> rusqlite::Result<Vec<String>> {
 
 fn read_queues(connection: &Connection) -> rusqlite::Result<Queues> {
     let mut select = connection.prepare("SELECT number, name FROM queues")?;
+    let salt = schema::salt(connection)?;
     let read = select.query_map([], |row| {
         let name: String = row.get(1)?;
-        Ok((row.get(0)?, Named { seed: ledger::seed(&name), name: name.into() }))
+        Ok((row.get(0)?, Named { seed: ledger::seed(salt, &name), name: name.into() }))
     })?;
     read.collect()
 }
 
-type Homes = HashMap<QueueNumber, Standing>;
-type LaneCounts = HashMap<(QueueNumber, Line), i64>;
+/// All jobs: their sums by home, their numbers by where they stand, and each by its digest.
+#[derive(Default)]
+struct Jobs {
+    homes: HashMap<QueueNumber, Standing>,
+    lanes: HashMap<(QueueNumber, Line), i64>,
+    /// In the order of the digests.
+    each: Vec<Found>,
+}
 
-/// Goes through all jobs once: their sums by home, their numbers by where they stand.
-fn read_jobs(connection: &Connection, queues: &Queues, problems: &mut Vec<String>) -> rusqlite::Result<(Homes, LaneCounts)> {
-    let (mut homes, mut lanes) = (Homes::new(), LaneCounts::new());
+struct Found {
+    digest: u128,
+    place: Place,
+    /// What is known under the digest, as its column.
+    known: i64,
+}
+
+fn read_jobs(connection: &Connection, queues: &Queues, problems: &mut Vec<String>) -> rusqlite::Result<Jobs> {
+    let mut jobs = Jobs::default();
     let mut select = connection.prepare("SELECT place, home, id FROM jobs")?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
@@ -144,26 +158,31 @@ fn read_jobs(connection: &Connection, queues: &Queues, problems: &mut Vec<String
             problems.push(format!("job {id:?} belongs to a queue that does not exist"));
             continue;
         };
-        let standing = homes.entry(home).or_default();
-        standing.all.add(Tally { count: 1, sum: ledger::digest(queue.seed, id) });
+        let digest = ledger::digest(queue.seed, id);
+        let standing = jobs.homes.entry(home).or_default();
+        standing.all.add(Tally { count: 1, sum: digest });
         let dead = lies_in.name.ends_with(DEAD_SUFFIX);
         *(if dead { &mut standing.dead } else { &mut standing.waiting }) += 1;
-        *lanes.entry((place.queue(), Line::of_lane(place.lane()))).or_default() += 1;
+        *jobs.lanes.entry((place.queue(), Line::of_lane(place.lane()))).or_default() += 1;
+        jobs.each.push(Found { digest, place, known: 0 });
     }
-    Ok((homes, lanes))
+    jobs.each.sort_unstable_by_key(|job| job.digest);
+    Ok(jobs)
 }
 
-/// Every job is found under its id, and every id that stands names a job.
-fn compare_ids(connection: &Connection) -> rusqlite::Result<Option<String>> {
-    let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-    let jobs = count("SELECT count(*) FROM jobs")?;
-    let ids = count("SELECT count(*) FROM ids WHERE standing >= 0")?;
-    let unknown = count(
-        "SELECT count(*) FROM jobs LEFT JOIN ids ON ids.id = jobs.id AND ids.queue = jobs.home
-         WHERE ids.standing IS NOT jobs.place",
-    )?;
-    let agree = unknown == 0 && jobs == ids;
-    Ok((!agree).then(|| format!("{jobs} jobs and {ids} ids of live jobs are there; {unknown} jobs are not found by their id")))
+/// Every job is found by its id, and every id that stands names a job.
+fn compare_ids(connection: &Connection, mut jobs: Vec<Found>) -> rusqlite::Result<Option<String>> {
+    let mut without_job = HashSet::new();
+    known::read_all(connection, |digest, entry| match jobs.binary_search_by_key(&digest, |job| job.digest) {
+        Ok(at) => jobs[at].known = entry.standing,
+        Err(_) if entry.standing >= 0 => drop(without_job.insert(digest)),
+        Err(_) => drop(without_job.remove(&digest)),
+    })?;
+    let lost = jobs.iter().filter(|job| job.known != job.place.0).count();
+    let agree = lost == 0 && without_job.is_empty();
+    Ok((!agree).then(|| {
+        format!("{lost} of {} jobs are not found by their id; {} ids name jobs that are not there", jobs.len(), without_job.len())
+    }))
 }
 
 fn account(number: QueueNumber, queue: &Named, lines: &Lines, standing: Option<&Standing>) -> Option<AuditLine> {

@@ -10,8 +10,8 @@ use super::place::{EndKind, QueueNumber};
 use super::waiting::Waiting;
 use crate::ports::{End, Ending};
 
-/// A block that has grown to this many bytes is closed.
-pub(super) const FULL_BLOCK: usize = 1 << 20;
+/// A block that has grown to this many bytes is closed; larger ones cost fresh memory from the kernel each time.
+pub(super) const FULL_BLOCK: usize = 60 << 10;
 
 /// One kept ending.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn endings_are_read_back_from_their_block_and_a_torn_block_ends_early() {
-        let job = Stored { id: "order-1".into(), digest: 0, priority: 9, message: Message::default() };
+        let job = Stored { id: "order-1".into(), digest: 0, priority: 9, sorted: None, message: Message::default() };
         let job = Waiting { place: Place::NONE, home: 7, submitted: 5, unsettled: 0, job: job.into() };
         let at = jiff::Timestamp::from_millisecond(1_790_000_000_123).unwrap();
         let mut block = Vec::new();

@@ -27,6 +27,11 @@ pub enum OpenError {
     )]
     Newer { path: PathBuf, written_by: String, version: i64, known: i64 },
     #[error(
+        "{path} was written by an unreleased windlass ({written_by}, layout {version}); this one reads layout {known}: finish \
+         its jobs with that one and move it away, the file was not touched"
+    )]
+    Older { path: PathBuf, written_by: String, version: i64, known: i64 },
+    #[error(
         "{path} is damaged ({detail}): stop, copy the file with its -wal, and recover the copy with \
          `sqlite3 {path} .recover | sqlite3 recovered.db`"
     )]

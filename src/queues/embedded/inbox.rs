@@ -48,13 +48,14 @@ impl<T> Inbox<T> {
     /// Puts an operation in, waiting for room first.
     pub async fn put(&self, operation: T) -> Result<(), Closed> {
         let mut operation = Some(operation);
-        loop {
+        while !self.try_put(&mut operation)? {
             let room = self.room.notified();
             if self.try_put(&mut operation)? {
-                return Ok(());
+                break;
             }
             room.await;
         }
+        Ok(())
     }
 
     fn try_put(&self, operation: &mut Option<T>) -> Result<bool, Closed> {

@@ -1,10 +1,8 @@
 //! Who holds which job until when, in memory: after a crash every lease is void anyway.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::place::Place;
-use super::ready_queue::ReadyQueue;
 use super::slots::SlotFile;
 use super::waiting::Waiting;
 
@@ -31,7 +29,6 @@ struct Slot {
 /// A job in somebody's hands.
 pub(super) struct Lease {
     pub job: Waiting,
-    pub queue: Arc<ReadyQueue>,
     until: Instant,
     /// The writer is about to settle it: it can neither expire nor be given back.
     settling: bool,
@@ -42,8 +39,8 @@ impl Leases {
         Leases { slots: Vec::new(), free: Vec::new(), file }
     }
 
-    /// Leases jobs of a queue until `until`; the tokens are in their order.
-    pub fn grant(&mut self, queue: &Arc<ReadyQueue>, jobs: &[Waiting], until: Instant) -> Vec<Token> {
+    /// Leases jobs until `until`; the tokens are in their order.
+    pub fn grant(&mut self, jobs: &[Waiting], until: Instant) -> Vec<Token> {
         let mut entries = Vec::with_capacity(jobs.len());
         let tokens = jobs.iter().map(|job| {
             let slot = self.free.pop().unwrap_or_else(|| {
@@ -51,7 +48,7 @@ impl Leases {
                 u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
             });
             let entry = &mut self.slots[slot as usize];
-            entry.lease = Some(Lease { job: job.clone(), queue: queue.clone(), until, settling: false });
+            entry.lease = Some(Lease { job: job.clone(), until, settling: false });
             entries.push((slot as usize, job.place));
             Token { slot, generation: entry.generation }
         });

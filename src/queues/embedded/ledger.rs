@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use rusqlite::{Connection, Statement, params};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
+use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
 use super::place::{EndKind, Lane, QueueNumber};
 
@@ -19,12 +19,11 @@ pub(super) enum Line {
     Waiting,
     Delayed,
     Parked,
-    /// Of the file, under queue 0: the sequence of places, the number of ends, the endings kept, the ids of ended jobs
-    /// kept, and those forgotten before their time.
+    /// Of the file, under queue 0: the sequence of places, the number of ends, the endings kept, and the ids of ended
+    /// jobs that were forgotten before their time.
     Sequence,
     Ends,
     KeptEndings,
-    KnownEnded,
     Evicted,
 }
 
@@ -32,7 +31,7 @@ pub(super) enum Line {
 pub(super) const FILE: QueueNumber = 0;
 
 impl Line {
-    const ALL: [(Line, &'static str); 13] = [
+    const ALL: [(Line, &'static str); 12] = [
         (Line::Submitted, "submitted"),
         (Line::Completed, "completed"),
         (Line::Discarded, "discarded"),
@@ -44,7 +43,6 @@ impl Line {
         (Line::Sequence, "sequence"),
         (Line::Ends, "ends"),
         (Line::KeptEndings, "kept_endings"),
-        (Line::KnownEnded, "known_ended"),
         (Line::Evicted, "evicted"),
     ];
 
@@ -93,12 +91,12 @@ impl Tally {
     }
 }
 
-/// What [`digest`] starts from for the jobs of one queue.
-pub(super) fn seed(queue: &str) -> u64 {
-    xxh3_64(queue.as_bytes())
+/// What [`digest`] starts from for the jobs of one queue, in a file with this salt.
+pub(super) fn seed(salt: u64, queue: &str) -> u64 {
+    xxh3_64_with_seed(queue.as_bytes(), salt)
 }
 
-/// What one job adds to the sums: a multiset of ids is known by the sum of their digests.
+/// By what a job is known, and what it adds to the sums: a multiset of ids is told by the sum of their digests.
 pub(super) fn digest(seed: u64, id: &str) -> u128 {
     xxh3_128_with_seed(id.as_bytes(), seed)
 }
@@ -137,6 +135,12 @@ impl Ledger {
     /// Adds to a plain count.
     pub fn count(&mut self, queue: QueueNumber, line: Line, count: i64) {
         self.add(queue, line, count, 0);
+    }
+
+    /// The jobs that stand in the file.
+    pub fn live(&self) -> i64 {
+        let standing = |line: &Line| matches!(line, Line::Waiting | Line::Delayed | Line::Parked);
+        self.committed.iter().filter(|((_, line), _)| standing(line)).map(|(_, tally)| tally.count).sum()
     }
 
     /// Raises a counter of the file to a value.

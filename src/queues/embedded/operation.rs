@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::lease::Token;
+use super::located::Located;
 use super::place::{Place, QueueNumber};
-use super::ready::Withdrawn;
 use super::ready_queue::ReadyQueue;
 use super::store::Shared;
 use super::waiting::{Parts, Stored, Waiting};
@@ -48,6 +48,11 @@ pub(super) enum Operation {
         reply: Reply<()>,
     },
     Act(Box<Act>),
+    /// Finds what is known of an id, in every queue.
+    Locate {
+        id: Arc<str>,
+        reply: Reply<Vec<Located>>,
+    },
     /// Changes a setting of the writer's connection, such as to make the disk full.
     #[cfg(test)]
     Pragma {
@@ -63,6 +68,8 @@ pub(super) struct Arrival {
     pub parts: Option<Box<Parts>>,
     /// Milliseconds since 1970.
     pub due: Option<i64>,
+    /// The id was made for it, so that nobody can have used it before.
+    pub is_new: bool,
     /// Where the writer put it; [`Place::NONE`] when the id was known.
     pub place: Place,
 }
@@ -111,7 +118,7 @@ pub(super) struct Act {
     /// The queue the job was submitted to.
     pub home: QueueNumber,
     /// What was held back from the source while the action is under way.
-    pub withdrawn: Option<(Arc<ReadyQueue>, Place, Withdrawn)>,
+    pub withdrawn: Option<(Arc<ReadyQueue>, Place)>,
     /// Where the job stands now, if it still does.
     pub moved: Place,
     pub reply: Reply<Acted>,
@@ -125,8 +132,9 @@ impl Arrival {
             // the order in which a message read back from the file has its headers
             message.headers = Parts::clone(parts).into_headers();
         }
-        let job = Stored { digest: queue.digest(&id), id, priority: priority.min(9), message };
-        Arrival { job: Arc::new(job), parts, due: due.map(Timestamp::as_millisecond), place: Place::NONE }
+        let sorted = queue.sorted(&message);
+        let job = Stored { digest: queue.digest(&id), id, priority: priority.min(9), sorted, message };
+        Arrival { job: Arc::new(job), parts, due: due.map(Timestamp::as_millisecond), is_new: false, place: Place::NONE }
     }
 }
 
@@ -138,16 +146,16 @@ impl Act {
 
     /// Puts what was held back from the source where it was.
     pub fn undo(&mut self) {
-        if let Some((queue, place, withdrawn)) = self.withdrawn.take() {
-            queue.undo(place, withdrawn);
+        if let Some((queue, place)) = self.withdrawn.take() {
+            queue.undo(place);
         }
     }
 }
 
 impl Operation {
-    /// Whether it can only free space.
+    /// Whether it needs no more space than there is.
     pub fn settles(&self) -> bool {
-        matches!(self, Operation::Settle(_))
+        matches!(self, Operation::Settle(_) | Operation::Locate { .. })
     }
 
     /// Its commit has failed.
@@ -171,6 +179,7 @@ impl Operation {
                 }
             }
             Operation::Act(act) => drop(act.reply.send(Err(error))),
+            Operation::Locate { reply, .. } => drop(reply.send(Err(error))),
             #[cfg(test)]
             Operation::Pragma { reply, .. } => drop(reply.send(Err(error))),
         }

@@ -95,8 +95,7 @@ impl EndKind {
     }
 }
 
-/// What the table `ids` says of a job: where it stands, or how and as which one it ended. Both spellings take eight
-/// bytes in a row, so that the end overwrites the place without moving anything.
+/// What is known of a job: where it stands, or how and as which one it ended. Both fit into one integer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     At(Place),

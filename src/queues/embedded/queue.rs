@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use super::lease::Token;
 use super::operation::Operation;
 use super::ready_queue::ReadyQueue;
-use super::receipt::EmbeddedReceipt;
-use super::store::{MAX_MESSAGE, Shared, Store};
+use super::receipt::{EmbeddedReceipt, Issuer};
+use super::store::{MAX_MESSAGE, Store};
 use super::waiting::Waiting;
 use crate::job::Origin;
-use crate::ports::{Capabilities, Delivery, Outgoing, Queue, QueueError, Room, Sink, Source};
+use crate::ports::{Capabilities, Delivery, Outgoing, Queue, QueueError, Room, Sink, Sort, Source, Strand};
 
 pub(super) struct EmbeddedQueue {
     /// Held so that the store stays open.
@@ -42,18 +42,22 @@ impl Queue for EmbeddedQueue {
             keeps_endings: true,
             exact_attempts: true,
             honours_priority: true,
+            chooses: true,
             longest_delay: None,
             longest_lease: None,
             max_message: MAX_MESSAGE,
         }
     }
 
-    async fn source(&self) -> Result<Box<dyn Source>, QueueError> {
+    async fn source(&self, sort: Sort) -> Result<Box<dyn Source>, QueueError> {
         if !self.queue.claim_source() {
             return Err(QueueError::Refused(format!("{} has a source already: let one pool take from it", self.queue.name)));
         }
-        let home = self.store.shared.registry.home_of(&self.queue);
-        let source = EmbeddedSource { store: self.store.clone(), queue: self.queue.clone(), home };
+        self.queue.set_sort(sort);
+        let shared = self.store.shared.clone();
+        let (dead, home) = (shared.registry.dead_of(&self.queue), shared.registry.home_of(&self.queue));
+        let issuer = Arc::new(Issuer { shared, queue: self.queue.clone(), dead });
+        let source = EmbeddedSource { store: self.store.clone(), issuer, queue: self.queue.clone(), home };
         let open = |reply| Operation::Open { queue: source.queue.clone(), tails: None, reply };
         self.store.shared.ask(open).await?;
         Ok(Box::new(source))
@@ -71,6 +75,10 @@ impl Queue for EmbeddedQueue {
     fn parked(&self, name: &str) -> Arc<dyn Queue> {
         let queue = self.store.shared.registry.parked_of(&self.queue, name);
         Arc::new(EmbeddedQueue { store: self.store.clone(), block: queue.name.clone(), queue })
+    }
+
+    async fn places(&self) -> Result<Vec<Arc<str>>, QueueError> {
+        Ok(self.store.shared.registry.places_of(&self.queue))
     }
 }
 
@@ -95,6 +103,7 @@ struct EmbeddedSource {
     queue: Arc<ReadyQueue>,
     /// The queue itself where this is the source of a place beside it; they are paused together.
     home: Arc<ReadyQueue>,
+    issuer: Arc<Issuer>,
 }
 
 #[async_trait]
@@ -105,17 +114,26 @@ impl Source for EmbeddedSource {
         }
         loop {
             let arrived = self.queue.arrived.notified();
-            let jobs = self.take(room)?;
-            if !jobs.is_empty() {
-                return Ok(self.lease(jobs, room));
+            let deliveries = self.take(room)?;
+            if !deliveries.is_empty() {
+                return Ok(deliveries);
             }
             arrived.await;
         }
     }
+
+    fn shut(&mut self, strand: &Strand) {
+        self.queue.ready().shut(self.queue.strand(strand));
+    }
+
+    fn open(&mut self, strand: &Strand) {
+        self.queue.ready().open_strand(self.queue.strand(strand));
+    }
 }
 
 impl EmbeddedSource {
-    fn take(&self, room: Room) -> Result<Vec<Waiting>, QueueError> {
+    /// Takes what is in memory and leases it, and has more read.
+    fn take(&self, room: Room) -> Result<Vec<Delivery>, QueueError> {
         let shared = &self.store.shared;
         if shared.inbox.is_closed() {
             return Err(shared.closed());
@@ -127,31 +145,26 @@ impl EmbeddedSource {
             return Ok(Vec::new());
         }
         let mut jobs = Vec::new();
-        let refills = {
+        let (tokens, read) = {
             let mut ready = self.queue.ready();
             ready.take(&room, &mut jobs);
-            ready.refills()
+            // leased before the queue is unlocked: an operator finds a job here or leased, and never in between
+            (shared.lease(&jobs, room.lease), ready.read())
         };
-        for refill in refills {
-            shared.refill(&self.queue, refill);
+        if let Some(read) = read {
+            shared.read_ahead(&self.queue, read);
         }
-        Ok(jobs)
+        Ok(jobs.into_iter().zip(tokens).map(|(job, token)| self.deliver(job, token)).collect())
     }
 
-    fn lease(&self, jobs: Vec<Waiting>, room: Room) -> Vec<Delivery> {
-        let tokens = self.store.shared.lease(&self.queue, &jobs, room.lease);
-        let deliver = |(job, token): (Waiting, Token)| Delivery {
+    fn deliver(&self, job: Waiting, token: Token) -> Delivery {
+        Delivery {
             message: job.message.clone(),
             origin: Origin { queue: self.queue.name.clone(), id: Some(job.id.clone()), ..Origin::default() },
             published: Timestamp::from_millisecond(job.submitted).ok(),
             unsettled: job.unsettled,
-            receipt: Box::new(EmbeddedReceipt::new(self.shared(), job, token, &self.queue)),
-        };
-        jobs.into_iter().zip(tokens).map(deliver).collect()
-    }
-
-    fn shared(&self) -> &Arc<Shared> {
-        &self.store.shared
+            receipt: Box::new(EmbeddedReceipt::new(&self.issuer, job, token)),
+        }
     }
 }
 

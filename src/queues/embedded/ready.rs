@@ -1,17 +1,16 @@
-//! The next jobs of one queue in memory: a bounded window on what is ready in the file.
+//! What may be taken of one queue: its backlog in turns, and the messages of those that are next.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet};
 
+use super::backlog::{Backlog, Head};
+use super::bodies::{Bodies, WINDOW_JOBS};
 use super::place::{Lane, Place};
+use super::sorted::{Sorted, Spreading};
 use super::waiting::Waiting;
 use crate::ports::Room;
 
-/// The bounds of one lane's window.
-const WINDOW_JOBS: usize = 4096;
-const WINDOW_BYTES: usize = 2 << 20;
-/// What one refill reads at most.
-pub(super) const REFILL_JOBS: usize = WINDOW_JOBS / 2;
-pub(super) const REFILL_BYTES: usize = WINDOW_BYTES / 2;
+/// A job with fewer before it in its own line is kept in memory though others wait unread.
+const NEAR: usize = 32;
 
 /// The ready lanes of a queue that has a source.
 #[derive(Default)]
@@ -20,25 +19,33 @@ pub(super) struct Ready {
     pub open: bool,
     pub paused: bool,
     lanes: [ReadyLane; Lane::READY],
-    /// Not in the window when an operator took them; a refill may still read them.
-    withdrawn: HashMap<Place, Withheld>,
+    backlog: Backlog,
+    bodies: Bodies,
+    /// A read is under way.
+    reading: bool,
+    /// The job whose turn it is, or one like it, is not in memory.
+    hungry: bool,
+    /// There was nothing to read ahead, and nothing new has come since.
+    sated: bool,
+    /// Jobs that an operator acts on, until the commit.
+    acting: HashMap<Place, Acting, Spreading>,
+    /// Jobs that are gone from the file, but maybe not from the backlog or from the snapshot that a read sees.
+    gone: HashSet<Place, Spreading>,
 }
 
-enum Withheld {
-    /// The commit is under way; what a refill has read meanwhile.
-    Undecided(Option<Waiting>),
-    /// Gone from the file, but maybe not from the snapshot that a refill reads.
-    Gone,
-}
-
-/// Jobs up to `loaded` are in the window, leased or gone; those after it, up to `tail`, are only in the file.
-#[derive(Default)]
+/// Jobs up to `scanned` are in the backlog, leased or gone; those after it, up to `tail`, are only in the file.
+#[derive(Clone, Copy, Default)]
 struct ReadyLane {
-    window: VecDeque<Waiting>,
-    bytes: usize,
-    loaded: Place,
+    scanned: Place,
     tail: Place,
-    refilling: bool,
+}
+
+/// A job that is held back while an operator acts on it.
+#[derive(Default)]
+struct Acting {
+    body: Option<Waiting>,
+    /// Its turn came meanwhile, or it was given back: it is not in the backlog.
+    passed: Option<Sorted>,
 }
 
 impl Default for Place {
@@ -47,29 +54,27 @@ impl Default for Place {
     }
 }
 
-/// A part of a lane to be read from the file.
+/// Something to be read from the file.
+pub(super) enum Read {
+    Scan(Scan),
+    /// The messages of these jobs.
+    Load(Vec<Head>),
+}
+
+/// A part of a lane to be taken into the backlog.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Refill {
+pub(super) struct Scan {
     pub lane: Lane,
     pub after: Place,
     /// Everything up to here was committed before the read starts.
     pub tail: Place,
 }
 
-/// What a refill has read.
-pub(super) struct Refilled {
-    pub jobs: Vec<Waiting>,
-    /// It has read all there was.
-    pub complete: bool,
-}
-
 /// What was found where an operator wants to take a job out.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Withdrawn {
-    /// It stood in the window and is held back now.
-    Taken(Waiting),
-    /// It is not in memory; a refill will pass it over.
-    Unread,
+    /// It is held back until [`Ready::confirm`] or [`Ready::undo`].
+    Held,
     /// It is leased.
     Running,
 }
@@ -89,17 +94,14 @@ impl Ready {
             return;
         }
         let lane = &mut self.lanes[usize::from(job.place.lane().0)];
-        let (place, size) = (job.place, job.message.size());
-        if place <= lane.loaded {
-            return; // a refill was faster
+        if job.place <= lane.scanned {
+            return; // a scan was faster
         }
-        let whole = lane.loaded >= lane.tail;
-        lane.tail = place;
-        if whole && lane.has_room(size) {
-            lane.loaded = place;
-            lane.bytes += size;
-            lane.window.push_back(job);
-        }
+        let whole = lane.scanned >= lane.tail;
+        lane.tail = job.place;
+        let Some(sorted) = job.sorted.filter(|_| whole && self.backlog.has_room()) else { return };
+        lane.scanned = job.place;
+        self.admit(sorted, job);
     }
 
     /// Notes that a job was committed into a ready lane; it is read from the file when its turn comes.
@@ -108,132 +110,189 @@ impl Ready {
         lane.tail = lane.tail.max(place);
     }
 
-    /// Puts a job back where it stood.
-    pub fn give_back(&mut self, job: Waiting) {
-        let lane = &mut self.lanes[usize::from(job.place.lane().0)];
-        let at = lane.window.partition_point(|other| other.place < job.place);
-        lane.bytes += job.message.size();
-        lane.window.insert(at, job);
+    /// Into the backlog; its message is kept where it is likely to be needed soon.
+    fn admit(&mut self, sorted: Sorted, job: Waiting) {
+        let all_read = self.backlog.len() <= self.bodies.len();
+        let near = all_read || self.backlog.waiting(sorted.stream, job.place.lane()) < NEAR;
+        self.backlog.insert(sorted, job.place);
+        if near && self.bodies.has_room(job.message.size()) {
+            self.bodies.insert(job);
+        } else {
+            self.sated = false;
+        }
     }
 
-    /// Takes the next jobs into `taken`, by priority and then in order, as many as there is room for.
+    /// Puts a job back where it stood.
+    pub fn give_back(&mut self, job: Waiting) {
+        let sorted = job.sorted.unwrap_or_default();
+        if let Some(acting) = self.acting.get_mut(&job.place) {
+            *acting = Acting { body: Some(job), passed: Some(sorted) };
+            return;
+        }
+        self.backlog.insert(sorted, job.place);
+        self.bodies.insert(job);
+    }
+
+    /// Takes the next jobs into `taken`, in turns, as many as there is room for. Stops at a job that must be read first:
+    /// its turn is its own.
     pub fn take(&mut self, room: &Room, taken: &mut Vec<Waiting>) {
         if self.paused {
             return;
         }
         let mut bytes = 0;
-        for lane in &mut self.lanes {
-            while let Some(next) = lane.window.front() {
-                let size = next.message.size();
-                if taken.len() >= room.jobs || (bytes + size > room.bytes && !taken.is_empty()) {
-                    return;
-                }
-                bytes += size;
-                lane.bytes -= size;
-                taken.extend(lane.window.pop_front());
+        while taken.len() < room.jobs {
+            let Some(head) = self.backlog.head() else { return };
+            if self.passes(head) {
+                continue;
             }
-            if lane.loaded < lane.tail {
-                return; // what is still unread here goes before lower priorities
+            let Some(size) = self.bodies.size(head.place) else {
+                self.hungry = true;
+                return;
+            };
+            if bytes + size > room.bytes && !taken.is_empty() {
+                return;
             }
+            bytes += size;
+            self.backlog.pop(head);
+            taken.extend(self.bodies.take(head.place));
         }
     }
 
-    /// The parts that should be read now; the caller reads each and calls [`Ready::refill`].
-    pub fn refills(&mut self) -> Vec<Refill> {
-        if !self.open || self.paused {
-            return Vec::new();
+    /// Takes a job out of the backlog that is gone, or held back.
+    fn passes(&mut self, head: Head) -> bool {
+        if self.gone.is_empty() && self.acting.is_empty() {
+            return false;
         }
-        let lanes = (0..).map(Lane).zip(&mut self.lanes);
-        let wanting = lanes.filter(|(_, lane)| !lane.refilling && lane.loaded < lane.tail && lane.is_low());
-        wanting
-            .map(|(number, lane)| {
-                lane.refilling = true;
-                Refill { lane: number, after: lane.loaded, tail: lane.tail }
-            })
-            .collect()
+        if let Some(acting) = self.acting.get_mut(&head.place) {
+            acting.passed = Some(head.sorted);
+        } else if !self.gone.remove(&head.place) {
+            return false;
+        }
+        self.backlog.pop(head);
+        true
     }
 
-    /// Takes what a refill has read; `None` when the read failed and is to be tried again.
-    pub fn refill(&mut self, refill: Refill, read: Option<Refilled>) {
-        let lane = &mut self.lanes[usize::from(refill.lane.0)];
-        lane.refilling = false;
-        let Some(read) = read else { return };
-        let last = read.jobs.last().map_or(refill.after, |job| job.place);
-        lane.loaded = if read.complete { last.max(refill.tail) } else { last };
-        lane.tail = lane.tail.max(lane.loaded);
-        for job in read.jobs {
-            match self.withdrawn.get_mut(&job.place) {
-                Some(Withheld::Undecided(found)) => *found = Some(job),
-                Some(Withheld::Gone) => {}
-                None => {
-                    lane.bytes += job.message.size();
-                    lane.window.push_back(job);
-                }
+    /// Yields no more of a strand, until it is opened.
+    pub fn shut(&mut self, strand: Sorted) {
+        self.backlog.shut(strand);
+    }
+
+    pub fn open_strand(&mut self, strand: Sorted) {
+        self.backlog.open(strand);
+        self.sated = false;
+    }
+
+    /// For a new taker, which has shut nothing.
+    pub fn open_strands(&mut self) {
+        self.backlog.open_all();
+        self.sated = false;
+    }
+
+    /// What should be read now; the caller does so and calls [`Ready::scanned`] or [`Ready::loaded`].
+    pub fn read(&mut self) -> Option<Read> {
+        if !self.open || self.paused || self.reading {
+            return None;
+        }
+        let read = self.load().or_else(|| self.scan());
+        self.reading = read.is_some();
+        read
+    }
+
+    fn load(&mut self) -> Option<Read> {
+        let ahead = self.bodies.is_low() && !self.sated && self.backlog.len() > self.bodies.len();
+        if !self.hungry && !ahead {
+            return None;
+        }
+        self.hungry = false;
+        self.bodies.make_room();
+        let (bodies, acting, gone) = (&self.bodies, &self.acting, &self.gone);
+        let left_out = |place| bodies.has(place) || acting.contains_key(&place) || gone.contains(&place);
+        let heads = self.backlog.next(WINDOW_JOBS, left_out);
+        self.sated = heads.is_empty();
+        (!heads.is_empty()).then_some(Read::Load(heads))
+    }
+
+    fn scan(&mut self) -> Option<Read> {
+        let mut lanes = (0..).map(Lane).zip(&self.lanes).filter(|_| self.backlog.has_room());
+        let (number, lane) = lanes.find(|(_, lane)| lane.scanned < lane.tail)?;
+        Some(Read::Scan(Scan { lane: number, after: lane.scanned, tail: lane.tail }))
+    }
+
+    /// A read has failed and is to be tried again.
+    pub fn not_read(&mut self) {
+        self.reading = false;
+        self.sated = false;
+    }
+
+    /// Takes what a scan has found; `complete` when it has seen all there was.
+    pub fn scanned(&mut self, scan: Scan, jobs: Vec<Waiting>, complete: bool) {
+        self.reading = false;
+        let last = jobs.last().map_or(scan.after, |job| job.place);
+        let lane = &mut self.lanes[usize::from(scan.lane.0)];
+        lane.scanned = if complete { last.max(scan.tail) } else { last };
+        lane.tail = lane.tail.max(lane.scanned);
+        let scanned = lane.scanned;
+        for job in jobs {
+            if self.gone.is_empty() || !self.gone.remove(&job.place) {
+                self.admit(job.sorted.unwrap_or_default(), job);
             }
         }
-        let loaded = lane.loaded;
-        self.withdrawn.retain(|place, held| place.lane() != refill.lane || *place > loaded || !matches!(held, Withheld::Gone));
+        if !self.gone.is_empty() {
+            // gone before the scan saw them
+            self.gone.retain(|place| place.lane() != scan.lane || *place <= scan.after || *place > scanned);
+        }
+    }
+
+    /// Takes the messages that were read; of `heads`, the others are not there any more.
+    pub fn loaded(&mut self, heads: &[Head], jobs: Vec<Waiting>) {
+        self.reading = false;
+        let mut jobs = jobs.into_iter().peekable();
+        for head in heads {
+            match jobs.next_if(|job| job.place == head.place) {
+                Some(job) if !self.gone.contains(&head.place) => match self.acting.get_mut(&head.place) {
+                    Some(acting) => acting.body = Some(job),
+                    None => self.bodies.insert(job),
+                },
+                Some(_) => {}
+                None => drop(self.gone.insert(head.place)),
+            }
+        }
     }
 
     /// Takes a ready job out of turn, so that it is not handed out while an operator acts on it.
-    pub fn withdraw(&mut self, place: Place) -> Withdrawn {
-        if !self.open {
-            return Withdrawn::Unread;
+    pub fn withdraw(&mut self, place: Place, is_leased: impl FnOnce() -> bool) -> Withdrawn {
+        if self.open {
+            if is_leased() {
+                return Withdrawn::Running;
+            }
+            let body = self.bodies.take(place);
+            self.acting.insert(place, Acting { body, passed: None });
         }
-        let lane = &mut self.lanes[usize::from(place.lane().0)];
-        if let Ok(at) = lane.window.binary_search_by_key(&place, |job| job.place)
-            && let Some(job) = lane.window.remove(at)
-        {
-            lane.bytes -= job.message.size();
-            return Withdrawn::Taken(job);
-        }
-        if place <= lane.loaded {
-            return Withdrawn::Running;
-        }
-        self.withdrawn.insert(place, Withheld::Undecided(None));
-        Withdrawn::Unread
+        Withdrawn::Held
     }
 
     /// The commit that took the job away has succeeded.
     pub fn confirm(&mut self, place: Place) {
-        let read = place <= self.lanes[usize::from(place.lane().0)].loaded;
-        if read {
-            self.withdrawn.remove(&place);
-        } else if let Some(held) = self.withdrawn.get_mut(&place) {
-            *held = Withheld::Gone;
+        if self.acting.remove(&place).is_some_and(|acting| acting.passed.is_none()) {
+            self.gone.insert(place);
         }
     }
 
     /// The commit that would have taken the job away has failed: it goes back where it stood.
-    pub fn undo(&mut self, place: Place, withdrawn: Withdrawn) {
-        let job = match withdrawn {
-            Withdrawn::Taken(job) => Some(job),
-            Withdrawn::Unread => match self.withdrawn.remove(&place) {
-                Some(Withheld::Undecided(found)) => found,
-                _ => None,
-            },
-            Withdrawn::Running => None,
-        };
-        if let Some(job) = job {
-            self.give_back(job);
+    pub fn undo(&mut self, place: Place) {
+        let Some(Acting { body, passed }) = self.acting.remove(&place) else { return };
+        if let Some(sorted) = passed {
+            self.backlog.insert(sorted, place);
+        }
+        match body {
+            Some(job) => self.bodies.insert(job),
+            None => self.sated = false,
         }
     }
 
-    /// When the first job that waits was submitted, `None` in it when there is none; `None` when the file must be asked.
-    pub fn oldest(&self) -> Option<Option<i64>> {
-        let oldest = self.lanes.iter().filter_map(|lane| lane.window.front()).map(|job| job.submitted).min();
-        let known = self.open && self.lanes.iter().all(|lane| !lane.window.is_empty() || lane.loaded >= lane.tail);
-        known.then_some(oldest)
-    }
-}
-
-impl ReadyLane {
-    /// One job always fits, however large.
-    fn has_room(&self, size: usize) -> bool {
-        self.window.is_empty() || (self.window.len() < WINDOW_JOBS && self.bytes + size <= WINDOW_BYTES)
-    }
-
-    fn is_low(&self) -> bool {
-        self.window.len() <= WINDOW_JOBS - REFILL_JOBS && self.bytes <= WINDOW_BYTES - REFILL_BYTES
+    /// The job that waits longest, `None` in it when there is none; `None` when the file must be asked.
+    pub fn oldest(&self) -> Option<Option<Place>> {
+        let known = self.open && self.lanes.iter().all(|lane| lane.scanned >= lane.tail);
+        known.then(|| self.backlog.oldest())
     }
 }

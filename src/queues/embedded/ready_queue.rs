@@ -8,9 +8,11 @@ use tokio::sync::Notify;
 
 use super::ledger;
 use super::place::{Place, QueueNumber};
-use super::ready::{Ready, Withdrawn};
+use super::ready::Ready;
+use super::sorted::Sorted;
 use super::waiting::Waiting;
-use crate::ports::QueueError;
+use crate::job::Message;
+use crate::ports::{Facets, QueueError, Sort, Strand};
 
 /// What a queue's dead letters are called.
 pub(super) const DEAD_SUFFIX: &str = ".dead";
@@ -22,6 +24,9 @@ pub(super) struct ReadyQueue {
     /// The queue whose jobs are parked here.
     parked_from: Option<Arc<str>>,
     seed: u64,
+    salt: u64,
+    /// How the source tells messages apart.
+    sort: RwLock<Option<Sort>>,
     number: OnceLock<QueueNumber>,
     ready: Mutex<Ready>,
     /// There is something to take, or a refill to start.
@@ -32,10 +37,12 @@ pub(super) struct ReadyQueue {
 }
 
 impl ReadyQueue {
-    fn new(name: Arc<str>) -> Self {
+    fn new(name: Arc<str>, salt: u64) -> Self {
         ReadyQueue {
-            seed: ledger::seed(&name),
             parked_from: name.rsplit_once(PARKED).map(|(home, _)| home.into()),
+            seed: ledger::seed(salt, &name),
+            salt,
+            sort: RwLock::default(),
             name,
             number: OnceLock::new(),
             ready: Mutex::default(),
@@ -64,6 +71,22 @@ impl ReadyQueue {
         ledger::digest(self.seed, id)
     }
 
+    pub fn set_sort(&self, sort: Sort) {
+        // parked jobs wait in one line, whoever they are of
+        let sort = if self.parked_from.is_some() { one_line() } else { sort };
+        *self.sort.write().unwrap_or_else(PoisonError::into_inner) = Some(sort);
+    }
+
+    /// The part of the backlog that a message belongs to, once a source has said how to sort.
+    pub fn sorted(&self, message: &Message) -> Option<Sorted> {
+        let sort = self.sort.read().unwrap_or_else(PoisonError::into_inner);
+        sort.as_ref().map(|sort| Sorted::new(self.salt, &sort(message)))
+    }
+
+    pub fn strand(&self, strand: &Strand) -> Sorted {
+        Sorted::of_strand(self.salt, strand)
+    }
+
     pub fn ready(&self) -> MutexGuard<'_, Ready> {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -73,8 +96,8 @@ impl ReadyQueue {
         self.arrived.notify_one();
     }
 
-    pub fn undo(&self, place: Place, withdrawn: Withdrawn) {
-        self.ready().undo(place, withdrawn);
+    pub fn undo(&self, place: Place) {
+        self.ready().undo(place);
         self.arrived.notify_one();
     }
 
@@ -92,13 +115,19 @@ impl ReadyQueue {
     }
 
     pub fn drop_source(&self) {
+        self.ready().open_strands();
         self.has_source.store(false, Ordering::Release);
     }
 }
 
+fn one_line() -> Sort {
+    let facets = Facets { tenant: "".into(), kind: "".into(), key: None };
+    Arc::new(move |_| facets.clone())
+}
+
 /// Every queue that was named in this process or stands in the file.
-#[derive(Default)]
 pub(super) struct Registry {
+    salt: u64,
     queues: RwLock<Queues>,
 }
 
@@ -109,6 +138,11 @@ struct Queues {
 }
 
 impl Registry {
+    /// An empty table for a file with this salt.
+    pub fn new(salt: u64) -> Self {
+        Registry { salt, queues: RwLock::default() }
+    }
+
     /// The queue of this name; it need not stand in the file yet.
     pub fn named(&self, name: &str) -> Arc<ReadyQueue> {
         if let Some(queue) = self.find(name) {
@@ -116,7 +150,7 @@ impl Registry {
         }
         let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
         let name: Arc<str> = name.into();
-        queues.by_name.entry(name.clone()).or_insert_with(|| Arc::new(ReadyQueue::new(name))).clone()
+        queues.by_name.entry(name.clone()).or_insert_with(|| Arc::new(ReadyQueue::new(name, self.salt))).clone()
     }
 
     /// The queue of this name, if it was named before.
@@ -139,6 +173,15 @@ impl Registry {
         let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
         let belongs = |other: &&Arc<ReadyQueue>| other.name == queue.name || other.parked_from() == Some(&*queue.name);
         queues.by_name.values().filter(belongs).for_each(|queue| queue.arrived.notify_one());
+    }
+
+    /// The names of the places where jobs of a queue were parked.
+    pub fn places_of(&self, queue: &ReadyQueue) -> Vec<Arc<str>> {
+        let place = |other: Arc<ReadyQueue>| {
+            let (home, place) = other.name.rsplit_once(PARKED)?;
+            (*home == *queue.name).then(|| place.into())
+        };
+        self.all().into_iter().filter_map(place).collect()
     }
 
     /// The queue itself of a place where its jobs are parked.

@@ -15,37 +15,47 @@ use super::waiting::Waiting;
 use crate::job::Life;
 use crate::ports::{Ending, QueueError, Receipt, Settled, Transfer, Unsettled};
 
+/// What all receipts of one source share.
+pub(super) struct Issuer {
+    pub shared: Arc<Shared>,
+    pub queue: Arc<ReadyQueue>,
+    /// Where the queue's dead letters go.
+    pub dead: Arc<ReadyQueue>,
+}
+
 pub(super) struct EmbeddedReceipt {
-    shared: Arc<Shared>,
+    issuer: Arc<Issuer>,
     job: Waiting,
     token: Token,
-    /// Where it was leased from.
-    queue: Arc<ReadyQueue>,
     settled: bool,
 }
 
 impl EmbeddedReceipt {
-    pub fn new(shared: &Arc<Shared>, job: Waiting, token: Token, queue: &Arc<ReadyQueue>) -> Self {
-        EmbeddedReceipt { shared: shared.clone(), job, token, queue: queue.clone(), settled: false }
+    pub fn new(issuer: &Arc<Issuer>, job: Waiting, token: Token) -> Self {
+        EmbeddedReceipt { issuer: issuer.clone(), job, token, settled: false }
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.issuer.shared
     }
 
     async fn settle(mut self: Box<Self>, how: Settlement) -> Result<Settled, Unsettled> {
-        if !self.shared.leases().settle(self.token) {
+        if !self.shared().leases().settle(self.token) {
             self.settled = true;
             return Ok(Settled::Fenced);
         }
         let (token, job) = (self.token, self.job.clone());
-        let beside = self.queue.parked_from().is_some();
+        let beside = self.issuer.queue.parked_from().is_some();
         let settle =
             |reply| Operation::Settle(Settle { token, job, beside, how, moved: Place::NONE, outcome: Settled::Done, reply });
-        match self.shared.ask(settle).await {
+        match self.shared().ask(settle).await {
             Ok(settled) => {
                 self.settled = true;
                 Ok(settled)
             }
             Err(error) => {
                 // also where the writer never took it: it is held again, and given back when dropped
-                self.shared.leases().unsettle(self.token);
+                self.shared().leases().unsettle(self.token);
                 Err(Unsettled { receipt: self, error })
             }
         }
@@ -64,26 +74,25 @@ impl Receipt for EmbeddedReceipt {
                 Settlement::Later { at: at.as_millisecond(), parked: life.park.is_some(), life: life.to_json().into() }
             }
             Transfer::Park { place, until, life } => {
-                let place = self.shared.registry.parked_of(&self.queue, &place);
+                let place = self.shared().registry.parked_of(&self.issuer.queue, &place);
                 Settlement::Park { place, until: until.as_millisecond(), life: life.to_json().into() }
             }
             Transfer::Dead { life, document, event: _ } => {
-                let dead = self.shared.registry.dead_of(&self.queue);
-                Settlement::Dead { dead, life: life.to_json().into(), document }
+                Settlement::Dead { dead: self.issuer.dead.clone(), life: life.to_json().into(), document }
             }
         };
         self.settle(how).await
     }
 
     async fn extend(&self, lease: Duration) -> Result<(), QueueError> {
-        let renewed = self.shared.leases().extend(self.token, lease::until(lease));
+        let renewed = self.shared().leases().extend(self.token, lease::until(lease));
         if renewed { Ok(()) } else { Err(QueueError::LeaseLost) }
     }
 
     async fn mark(&self, life: &Life) -> Result<(), QueueError> {
         let (token, job) = (self.token, self.job.clone());
         let life = Bytes::from(life.to_json());
-        self.shared.ask(|reply| Operation::Mark { token, job, life, reply }).await
+        self.shared().ask(|reply| Operation::Mark { token, job, life, reply }).await
     }
 }
 
@@ -92,6 +101,6 @@ impl Drop for EmbeddedReceipt {
         if self.settled {
             return;
         }
-        self.shared.give_back(self.token);
+        self.shared().give_back(self.token);
     }
 }

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rusqlite::{Connection, Row, params};
 
+use super::backlog::Head;
+use super::bodies::{WINDOW_BYTES, WINDOW_JOBS};
 use super::place::{Lane, Place};
-use super::ready::{REFILL_BYTES, REFILL_JOBS, Refill, Refilled};
+use super::ready::{Read, Scan};
 use super::ready_queue::{ReadyQueue, Registry};
+use super::sorted::Sorted;
 use super::waiting::{Parts, Stored, Waiting};
 use crate::job::Message;
 
@@ -21,37 +24,81 @@ fn bytes(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Bytes>> {
 
 /// A row of [`COLUMNS`] as a job.
 pub(super) fn waiting(row: &Row<'_>, registry: &Registry) -> rusqlite::Result<Waiting> {
+    sorted(row, registry, |_| None)
+}
+
+fn sorted(row: &Row<'_>, registry: &Registry, sort: impl Fn(&Message) -> Option<Sorted>) -> rusqlite::Result<Waiting> {
     let parts = Parts { headers: row.get(7)?, life: bytes(row, 8)?, failure: bytes(row, 9)? };
     let message = Message { body: bytes(row, 10)?.unwrap_or_default(), key: bytes(row, 6)?, headers: parts.into_headers() };
     let home = row.get(1)?;
     let id = row.get_ref(2)?.as_str()?;
     let digest = registry.numbered(home).map_or(0, |home| home.digest(id));
-    let job = Arc::new(Stored { id: id.into(), digest, priority: row.get(4)?, message });
+    let job = Arc::new(Stored { id: id.into(), digest, priority: row.get(4)?, sorted: sort(&message), message });
     Ok(Waiting { place: Place(row.get(0)?), home, submitted: row.get(3)?, unsettled: row.get(5)?, job })
 }
 
-/// Reads a part of a ready lane.
-pub(super) fn refill(
-    connection: &Connection,
-    registry: &Registry,
-    queue: &ReadyQueue,
-    refill: Refill,
-) -> rusqlite::Result<Refilled> {
-    let Some(number) = queue.number() else { return Ok(Refilled { jobs: Vec::new(), complete: true }) };
-    let (first, last) = Place::lane_bounds(number, refill.lane);
+/// What a read has found.
+#[derive(Default)]
+pub(super) struct Rows {
+    pub jobs: Vec<Waiting>,
+    /// A scan has seen all there was.
+    pub complete: bool,
+    /// So many of the jobs to be loaded were looked for; those of them that are not in `jobs` are gone.
+    pub looked_for: usize,
+}
+
+impl Rows {
+    /// Whether one read is long enough.
+    fn is_full(&self, size: usize) -> bool {
+        self.jobs.len() >= WINDOW_JOBS || size >= WINDOW_BYTES
+    }
+}
+
+/// Reads for the backlog of a queue.
+pub(super) fn read(connection: &Connection, registry: &Registry, queue: &ReadyQueue, read: &Read) -> rusqlite::Result<Rows> {
+    match read {
+        Read::Scan(part) => scan(connection, registry, queue, *part),
+        Read::Load(heads) => load(connection, registry, heads),
+    }
+}
+
+fn scan(connection: &Connection, registry: &Registry, queue: &ReadyQueue, scan: Scan) -> rusqlite::Result<Rows> {
+    let mut found = Rows { complete: true, ..Rows::default() };
+    let Some(number) = queue.number() else { return Ok(found) };
+    let (first, last) = Place::lane_bounds(number, scan.lane);
     let select = format!("SELECT {COLUMNS} FROM jobs WHERE place > ? AND place <= ? ORDER BY place");
     let mut statement = connection.prepare_cached(&select)?;
-    let mut rows = statement.query(params![refill.after.max(first).0, last.0])?;
-    let (mut jobs, mut size) = (Vec::new(), 0);
+    let mut rows = statement.query(params![scan.after.max(first).0, last.0])?;
+    let mut size = 0;
     while let Some(row) = rows.next()? {
-        let job = waiting(row, registry)?;
+        let job = sorted(row, registry, |message| queue.sorted(message))?;
         size += job.message.size();
-        jobs.push(job);
-        if jobs.len() >= REFILL_JOBS || size >= REFILL_BYTES {
-            return Ok(Refilled { jobs, complete: false });
+        found.jobs.push(job);
+        if found.is_full(size) {
+            found.complete = false;
+            break;
         }
     }
-    Ok(Refilled { jobs, complete: true })
+    Ok(found)
+}
+
+/// The jobs at these places, in their order.
+fn load(connection: &Connection, registry: &Registry, heads: &[Head]) -> rusqlite::Result<Rows> {
+    let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM jobs WHERE place = ?"))?;
+    let (mut found, mut size) = (Rows::default(), 0);
+    for head in heads {
+        let mut rows = statement.query([head.place.0])?;
+        if let Some(row) = rows.next()? {
+            let job = sorted(row, registry, |_| Some(head.sorted))?;
+            size += job.message.size();
+            found.jobs.push(job);
+        }
+        found.looked_for += 1;
+        if found.is_full(size) {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// The last place of each ready lane of a queue; `Place::NONE` where it is empty.

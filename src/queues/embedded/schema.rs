@@ -1,5 +1,6 @@
 //! The tables of the file, and how connections to it are opened.
 
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,13 +10,12 @@ use super::file::{self, OpenError};
 
 /// Marks the file as ours: "WNDL".
 const APPLICATION_ID: i64 = 0x574e_444c;
-/// Raised when the tables change; a file with a higher one is left alone.
-const LAYOUT: i64 = 1;
+/// Raised when the tables change; a file with another one is left alone.
+const LAYOUT: i64 = 2;
 
 /// `jobs` holds everything that waits or is dead, in the order in which it is run: `place` is queue, lane and sequence
-/// in one integer, see `place.rs`. `ids` finds a job by its id and remembers ids after the end, in `standing`.
-/// `endings` keeps blocks of ends with their events, see `endings.rs`; `ledger` the counts and sums that `audit`
-/// compares the rows with.
+/// in one integer, see `place.rs`. `endings` keeps blocks of ends with their events, see `endings.rs`; `ledger` the
+/// counts and sums that `audit` compares the rows with.
 const TABLES: &str = "
     CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID, STRICT;
     CREATE TABLE queues(
@@ -27,13 +27,19 @@ const TABLES: &str = "
         life BLOB, failure BLOB, body BLOB NOT NULL
     ) STRICT;
     CREATE TABLE due(at INTEGER NOT NULL, place INTEGER NOT NULL, PRIMARY KEY(at, place)) WITHOUT ROWID, STRICT;
-    CREATE TABLE ids(
-        id TEXT NOT NULL, queue INTEGER NOT NULL, standing INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY(id, queue)
-    ) WITHOUT ROWID, STRICT;
     CREATE TABLE endings(first INTEGER PRIMARY KEY, count INTEGER NOT NULL, at INTEGER NOT NULL, block BLOB NOT NULL) STRICT;
     CREATE TABLE ledger(
         queue INTEGER NOT NULL, line TEXT NOT NULL, count INTEGER NOT NULL, sum BLOB NOT NULL, PRIMARY KEY(queue, line)
     ) WITHOUT ROWID, STRICT;";
+
+/// Finds a job by its id, and remembers ids after the end, see `known.rs`.
+pub(super) const KNOWN: &str = "
+    CREATE TABLE known(place INTEGER PRIMARY KEY, entries BLOB NOT NULL) STRICT;
+    CREATE TABLE known_segments(
+        number INTEGER PRIMARY KEY, count INTEGER NOT NULL, ended INTEGER NOT NULL, newest INTEGER NOT NULL,
+        fences BLOB NOT NULL, filter BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE known_log(number INTEGER PRIMARY KEY, entries BLOB NOT NULL) STRICT;";
 
 /// Large pages write fewer, longer pieces per commit; a commit costs the same wait either way.
 const PAGE_SIZE: u32 = 16 * 1024;
@@ -55,14 +61,21 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     );
     connection.execute_batch(&pragmas).map_err(explain)?;
     if identity(&connection).map_err(explain)? == (0, 0) {
-        let written_by = env!("CARGO_PKG_VERSION");
+        let (written_by, salt) = (env!("CARGO_PKG_VERSION"), RandomState::new().hash_one(0));
         let make = format!(
-            "BEGIN IMMEDIATE; {TABLES} INSERT INTO meta VALUES('written_by', '{written_by}'); \
+            "BEGIN IMMEDIATE; {TABLES} {KNOWN} \
+             INSERT INTO meta VALUES('written_by', '{written_by}'), ('salt', '{salt}'); \
              PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {LAYOUT}; COMMIT;"
         );
         connection.execute_batch(&make).map_err(explain)?;
     }
     Ok(connection)
+}
+
+/// The number that makes the digests of this file its own, so that nobody can prepare two ids with one digest.
+pub(super) fn salt(connection: &Connection) -> rusqlite::Result<u64> {
+    let salt: String = connection.query_row("SELECT value FROM meta WHERE key = 'salt'", [], |row| row.get(0))?;
+    Ok(salt.parse().unwrap_or_default())
 }
 
 /// Opens a connection that only reads; it never waits for the writer, nor the writer for it.
@@ -93,10 +106,15 @@ fn check_identity(path: &Path, connection: &Connection) -> Result<(), OpenError>
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(explain)?;
     match identity(connection).map_err(explain)? {
         (0, 0) if tables == 0 => Ok(()),
-        (APPLICATION_ID, version) if version > LAYOUT => {
+        (APPLICATION_ID, version) if version != LAYOUT => {
             let written_by = connection.query_row("SELECT value FROM meta WHERE key = 'written_by'", [], |row| row.get(0));
             let written_by = written_by.unwrap_or_else(|_| "of unknown version".to_owned());
-            Err(OpenError::Newer { path: path.into(), written_by, version, known: LAYOUT })
+            let (path, known) = (path.into(), LAYOUT);
+            if version > LAYOUT {
+                Err(OpenError::Newer { path, written_by, version, known })
+            } else {
+                Err(OpenError::Older { path, written_by, version, known })
+            }
         }
         (APPLICATION_ID, _) => Ok(()),
         _ => Err(OpenError::Foreign(path.into())),

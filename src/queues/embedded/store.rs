@@ -17,7 +17,7 @@ use super::lease::{self, Leases, Token};
 use super::operation::{Arrival, Operation, Reply};
 use super::queue::EmbeddedQueue;
 use super::readers::Readers;
-use super::ready::Refill;
+use super::ready::Read;
 use super::ready_queue::{ReadyQueue, Registry};
 use super::waiting::Waiting;
 use super::watch::Watchers;
@@ -100,7 +100,7 @@ impl Store {
         let opened = writer::Opened::open(&options.path, ownership)?;
         let shared = Arc::new(Shared {
             inbox: Inbox::new(),
-            registry: Registry::default(),
+            registry: Registry::new(opened.salt),
             readers: Readers::new(options.path.clone()),
             watchers: Watchers::default(),
             leases: Mutex::new(Leases::new(opened.slots(&options.path)?)),
@@ -162,11 +162,12 @@ impl Shared {
 
     /// Sends one message into a queue.
     pub async fn put(&self, queue: &Arc<ReadyQueue>, outgoing: Outgoing) -> Result<(), QueueError> {
+        let is_new = outgoing.id.is_none();
         let id = outgoing.id.unwrap_or_else(new_id);
         check(&id, &outgoing.message)?;
         let priority = outgoing.priority.unwrap_or(DEFAULT_PRIORITY);
         let job = NewJob { id, message: outgoing.message, due: outgoing.due, priority };
-        let arrival = Arrival::new(queue, job);
+        let arrival = Arrival { is_new, ..Arrival::new(queue, job) };
         self.ask(|reply| Operation::Put { queue: queue.clone(), arrival, reply }).await
     }
 
@@ -174,15 +175,22 @@ impl Shared {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn lease(&self, queue: &Arc<ReadyQueue>, jobs: &[Waiting], lease: Duration) -> Vec<Token> {
-        self.leases().grant(queue, jobs, lease::until(lease))
+    pub fn lease(&self, jobs: &[Waiting], lease: Duration) -> Vec<Token> {
+        self.leases().grant(jobs, lease::until(lease))
     }
 
     /// Gives a leased job back to its queue, uncounted; nothing when the lease was lost or is being settled.
     pub fn give_back(&self, token: Token) {
         let lease = self.leases().give_back(token);
         if let Some(lease) = lease {
-            lease.queue.give_back(lease.job);
+            self.put_back(lease.job);
+        }
+    }
+
+    fn put_back(&self, job: Waiting) {
+        // a leased job came from a queue with a number
+        if let Some(queue) = self.registry.numbered(job.place.queue()) {
+            queue.give_back(job);
         }
     }
 
@@ -191,20 +199,31 @@ impl Shared {
         let expired = self.leases().expire(now);
         for lease in expired {
             let unsettled = lease.job.unsettled + 1;
-            lease.queue.give_back(Waiting { unsettled, ..lease.job });
+            self.put_back(Waiting { unsettled, ..lease.job });
         }
     }
 
-    /// Reads a part of a lane into memory, on a thread that may block.
-    pub fn refill(self: &Arc<Self>, queue: &Arc<ReadyQueue>, refill: Refill) {
+    /// Reads, and goes on while there is something to be read, on a thread that may block.
+    pub fn read_ahead(self: &Arc<Self>, queue: &Arc<ReadyQueue>, first: Read) {
         let (shared, queue) = (self.clone(), queue.clone());
         tokio::task::spawn_blocking(move || {
-            let read = shared.readers.read(|connection| rows::refill(connection, &shared.registry, &queue, refill));
-            if let Err(error) = &read {
-                queue.set_trouble(unavailable(&shared.options.path, error));
+            let mut next = Some(first);
+            while let Some(read) = next.filter(|_| !shared.inbox.is_closed()) {
+                let done = shared.readers.read(|connection| rows::read(connection, &shared.registry, &queue, &read));
+                if let Err(error) = &done {
+                    queue.set_trouble(unavailable(&shared.options.path, error));
+                }
+                let failed = done.is_err();
+                let mut ready = queue.ready();
+                match (read, done) {
+                    (_, Err(_)) => ready.not_read(),
+                    (Read::Scan(scan), Ok(rows)) => ready.scanned(scan, rows.jobs, rows.complete),
+                    (Read::Load(heads), Ok(rows)) => ready.loaded(&heads[..rows.looked_for], rows.jobs),
+                }
+                next = if failed { None } else { ready.read() };
+                drop(ready);
+                queue.arrived.notify_one();
             }
-            queue.ready().refill(refill, read.ok());
-            queue.arrived.notify_one();
         });
     }
 }

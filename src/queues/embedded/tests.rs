@@ -19,11 +19,12 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::{OpenError, Store, StoreOptions};
+use crate::job::decode::facets::sort;
 use crate::job::failure::Death;
-use crate::job::{DEFAULT_PRIORITY, FailureDocument, Life, Message};
+use crate::job::{DEFAULT_PRIORITY, Decoding, FailureDocument, Life, Message};
 use crate::outcome::{Class, Reason};
 use crate::ports::{Admin as _, NewJob, Submitted};
-use crate::ports::{Delivery, End, Ending, Room, Settled, Source, Transfer};
+use crate::ports::{Delivery, End, Ending, Queue, Room, Settled, Source, Transfer};
 
 /// A store in a directory of its own.
 pub(super) struct Bench {
@@ -68,7 +69,7 @@ impl Bench {
     }
 
     pub async fn source(&self, queue: &str) -> Box<dyn Source> {
-        self.store.queue(queue, queue).source().await.unwrap()
+        source_of(&self.store.queue(queue, queue)).await
     }
 
     /// Changes a setting of the writer's connection.
@@ -116,6 +117,10 @@ impl Bench {
         self.options.clock.offset.fetch_add(by, Ordering::SeqCst);
         self.pragma("").await;
     }
+}
+
+pub(super) async fn source_of(queue: &Arc<dyn Queue>) -> Box<dyn Source> {
+    queue.source(sort(&Decoding::Envelope)).await.unwrap()
 }
 
 pub(super) fn job(id: &str) -> NewJob {

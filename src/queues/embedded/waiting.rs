@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::place::{Place, QueueNumber};
+use super::sorted::Sorted;
 use crate::job::{FAILURE_HEADER, Header, JOB_HEADER, Life, Message};
 
 /// A job that is ready or leased: what changes with its place, and the rest, which is shared.
@@ -27,6 +28,8 @@ pub(super) struct Stored {
     /// Its part of the sums in its home's ledger.
     pub digest: u128,
     pub priority: u8,
+    /// Its part of the backlog; none where no source has said how to sort.
+    pub sorted: Option<Sorted>,
     /// As it is delivered: with the headers of its life and, in dead letters, of its failure.
     pub message: Message,
 }

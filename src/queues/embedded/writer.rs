@@ -5,6 +5,7 @@ mod answer;
 mod beside;
 mod due;
 mod forget;
+mod ids;
 mod put;
 mod settle;
 mod start;
@@ -17,10 +18,10 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::inbox::Patience;
+use super::known::Known;
 use super::ledger::{Ledger, Line};
 use super::operation::Operation;
 use super::place::{Lane, Place, QueueNumber};
-use super::ready::Withdrawn;
 use super::ready_queue::ReadyQueue;
 use super::rows;
 use super::store::{Shared, unavailable};
@@ -40,6 +41,7 @@ struct Writer<'c> {
     statements: Statements<'c>,
     shared: Arc<Shared>,
     ledger: Ledger,
+    known: Known,
     /// The last sequence of a place, and the last number of an end.
     sequence: i64,
     ends: i64,
@@ -55,9 +57,8 @@ struct Writer<'c> {
     /// back from a source for it, and the ends so far.
     named: Vec<(Arc<ReadyQueue>, QueueNumber)>,
     became_due: Vec<Place>,
-    withdrawn: Vec<(Arc<ReadyQueue>, Place, Withdrawn)>,
+    withdrawn: Vec<(Arc<ReadyQueue>, Place)>,
     endings: settle::Endings,
-    sweep: forget::Sweep,
 }
 
 impl Writer<'_> {
@@ -77,6 +78,9 @@ impl Writer<'_> {
                 let start = Instant::now();
                 self.work(&mut taken);
                 self.commit_time = start.elapsed();
+                if self.known.is_full() {
+                    self.tidy_ids();
+                }
             }
             self.tick();
             if !open {
@@ -130,7 +134,7 @@ impl Writer<'_> {
         let done = self.write(operations, with_due);
         if done.is_ok() {
             stop_point::pass("committed");
-            self.ledger.committed();
+            self.committed();
             for (queue, number) in self.named.drain(..) {
                 self.shared.registry.set_number(&queue, number);
             }
@@ -162,8 +166,14 @@ impl Writer<'_> {
         self.ledger.raise(Line::Sequence, self.sequence);
         self.ledger.raise(Line::Ends, self.ends);
         self.ledger.write(&mut self.statements.upsert_ledger)?;
+        self.known.write(self.connection)?;
         stop_point::pass("before_commit");
         self.statements.commit.execute([]).map(|_| ())
+    }
+
+    fn committed(&mut self) {
+        self.ledger.committed();
+        self.known.committed();
     }
 
     fn roll_back(&mut self) {
@@ -172,6 +182,7 @@ impl Writer<'_> {
             drop(self.statements.rollback.execute([]));
         }
         self.ledger.rolled_back();
+        self.known.rolled_back();
     }
 
     fn apply(&mut self, operation: &mut Operation) -> rusqlite::Result<()> {
@@ -195,6 +206,7 @@ impl Writer<'_> {
                 self.statements.pause.execute((*paused, number)).map(drop)
             }
             Operation::Act(act) => self.act(act),
+            Operation::Locate { .. } => Ok(()),
             #[cfg(test)]
             Operation::Pragma { .. } => Ok(()),
         }
@@ -227,6 +239,7 @@ impl Writer<'_> {
         }
         self.shared.expire(now);
         self.forget_old();
+        self.tidy_ids();
         let expiry = self.shared.leases().next_expiry().unwrap_or(now + TICK);
         self.next_tick = expiry.clamp(now + TICK / 100, now + TICK);
     }

@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::value::RawValue;
 
 use super::super::endings::{self, Kept};
+use super::super::located::Located;
 use super::super::place::{EndKind, Place, QueueNumber, Standing};
 use super::super::rows::{self, COLUMNS};
 use super::super::store::Shared;
@@ -129,37 +130,16 @@ pub(super) fn of_ending(shared: &Shared, kept: Kept) -> Entry {
     }
 }
 
-/// One job, by its id and where it was submitted or lies; where several queues know the id, one that still stands.
-pub(super) fn find(
-    shared: &Shared,
-    connection: &Connection,
-    queue: Option<QueueNumber>,
-    id: &str,
-) -> rusqlite::Result<Option<Entry>> {
-    let mut select = connection.prepare_cached("SELECT queue, standing, at FROM ids WHERE id = ?")?;
-    let mut rows = select.query([id])?;
-    let mut best: Option<(bool, QueueNumber, Standing, i64)> = None;
-    while let Some(row) = rows.next()? {
-        let (home, standing, at) = (row.get(0)?, Standing::from_column(row.get(1)?), row.get(2)?);
-        let stands = matches!(standing, Standing::At(_));
-        let lies_there = matches!(standing, Standing::At(place) if Some(place.queue()) == queue);
-        if queue.is_some_and(|queue| queue != home && !lies_there) {
-            continue;
-        }
-        let rank = if queue.is_some() { Some(home) == queue } else { stands };
-        if best.is_none_or(|(found, ..)| rank && !found) {
-            best = Some((rank, home, standing, at));
-        }
-    }
-    match best {
-        None => Ok(None),
-        Some((_, _, Standing::At(place), _)) => Ok(Listed::read(shared, connection, place)?.map(|listed| {
+/// The job that was located; none when it has moved since.
+pub(super) fn read(shared: &Shared, connection: &Connection, located: Located, id: &str) -> rusqlite::Result<Option<Entry>> {
+    match located.standing {
+        Standing::At(place) => Ok(Listed::read(shared, connection, place)?.map(|listed| {
             let message = listed.job.message.clone();
             Entry { message: Some(message), ..listed.into_entry(shared) }
         })),
-        Some((_, home, Standing::Ended(kind, number), at)) => {
+        Standing::Ended(kind, number) => {
             let kept = kept_ending(connection, number)?;
-            let kept = kept.unwrap_or_else(|| forgotten(home, id, at, kind));
+            let kept = kept.unwrap_or_else(|| forgotten(located.home, id, located.at * 1000, kind));
             Ok(Some(of_ending(shared, kept)))
         }
     }

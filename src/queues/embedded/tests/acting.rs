@@ -160,7 +160,7 @@ async fn a_dead_letter_that_another_system_sent_is_replayed_into_the_queue_it_be
     let outgoing = Outgoing { message, id: Some("a".into()), ..Outgoing::default() };
     queue.dead_letters().send(outgoing).await.unwrap();
     assert_eq!(bench.store.act("orders.dead", "a", &Action::Replay).await.unwrap(), Acted::Done);
-    let mut source = queue.source().await.unwrap();
+    let mut source = source_of(&queue).await;
     assert_eq!(finish(&mut source).await, "a");
     assert_eq!(state(&bench, "a").await, Some(State::Completed));
     bench.balances().await;

@@ -52,7 +52,7 @@ async fn a_sink_confirms_a_known_id_without_a_second_copy() {
     let outgoing = Outgoing { message: Message::of("{}"), id: Some("a".into()), ..Outgoing::default() };
     queue.sink().send(outgoing.clone()).await.unwrap();
     queue.sink().send(outgoing).await.unwrap();
-    let mut source = queue.source().await.unwrap();
+    let mut source = source_of(&queue).await;
     assert_eq!(finish(&mut source).await, "a");
     assert!(is_empty(&bench, "orders", &mut source).await);
 }
@@ -197,11 +197,11 @@ async fn a_dropped_next_takes_nothing() {
 async fn a_second_source_on_a_queue_is_refused_until_the_first_is_dropped() {
     let bench = Bench::new();
     let queue = bench.store.queue("orders", "orders");
-    let first = queue.source().await.unwrap();
-    assert!(queue.source().await.err().unwrap().to_string().contains("source already"));
+    let first = source_of(&queue).await;
+    assert!(queue.source(sort(&Decoding::Envelope)).await.err().unwrap().to_string().contains("source already"));
     drop(first);
     bench.submit("orders", "a").await;
-    let mut second = queue.source().await.unwrap();
+    let mut second = source_of(&queue).await;
     assert_eq!(finish(&mut second).await, "a");
 }
 

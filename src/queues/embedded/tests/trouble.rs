@@ -28,6 +28,16 @@ async fn a_file_of_a_newer_windlass_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
+async fn a_file_of_an_earlier_layout_is_refused_and_left_alone() {
+    let bench = closed().await;
+    rusqlite::Connection::open(&bench.options.path).unwrap().execute_batch("PRAGMA user_version = 1").unwrap();
+    let before = std::fs::read(&bench.options.path).unwrap();
+    let refused = refusal(&bench.options);
+    assert!(refused.contains("layout 1") && refused.contains("finish its jobs"), "{refused}");
+    assert_eq!(std::fs::read(&bench.options.path).unwrap(), before);
+}
+
+#[tokio::test]
 async fn somebody_elses_database_is_refused_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("other.db");
@@ -61,7 +71,7 @@ async fn damage_met_while_reading_jobs_is_told_and_stops_nobody_else() {
     content[page * 16384..page * 16384 + 2000].fill(0xee);
     std::fs::write(&bench.options.path, &content).unwrap();
     let store = Store::open(bench.options.clone()).unwrap();
-    let told = match store.queue("orders", "orders").source().await {
+    let told = match store.queue("orders", "orders").source(sort(&Decoding::Envelope)).await {
         Err(error) => error.to_string(),
         Ok(mut source) => source.next(room(1)).await.err().unwrap().to_string(),
     };

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 
+use super::super::known::Entry;
 use super::super::ledger::Line;
+use super::super::located::Located;
 use super::super::operation::Act;
 use super::super::place::{EndKind, Lane, Place, QueueNumber, Standing};
 use super::super::ready::Withdrawn;
@@ -60,7 +62,8 @@ pub(in super::super) fn ended_state(kind: EndKind) -> State {
 impl Writer<'_> {
     pub(super) fn act(&mut self, act: &mut Act) -> rusqlite::Result<()> {
         act.moved = Place::NONE;
-        act.acted = match self.look_up(&act.queue, &act.id)? {
+        let found = self.locate(&act.id)?;
+        act.acted = match Located::choose(&found, act.queue.number()).map(|located| located.standing) {
             None => Acted::NotFound,
             Some(Standing::Ended(kind, _)) => Acted::NotNow(ended_state(kind)),
             Some(Standing::At(place)) => match self.found(place)? {
@@ -69,24 +72,6 @@ impl Writer<'_> {
             },
         };
         Ok(())
-    }
-
-    /// Where a job stands that was submitted to the queue, or lies in it.
-    fn look_up(&self, queue: &ReadyQueue, id: &str) -> rusqlite::Result<Option<Standing>> {
-        let Some(number) = queue.number() else { return Ok(None) };
-        let mut select = self.connection.prepare_cached("SELECT queue, standing FROM ids WHERE id = ?")?;
-        let mut rows = select.query([id])?;
-        let mut lies_there = None;
-        while let Some(row) = rows.next()? {
-            let standing = Standing::from_column(row.get(1)?);
-            if row.get::<_, QueueNumber>(0)? == number {
-                return Ok(Some(standing));
-            }
-            if matches!(standing, Standing::At(place) if place.queue() == number) {
-                lies_there = Some(standing);
-            }
-        }
-        Ok(lies_there)
     }
 
     fn found(&self, place: Place) -> rusqlite::Result<Option<Found>> {
@@ -107,9 +92,10 @@ impl Writer<'_> {
         };
         let place = found.job.place;
         if place.lane().is_ready() {
-            match found.queue.ready().withdraw(place) {
+            let is_leased = || self.shared.leases().is_leased(place);
+            match found.queue.ready().withdraw(place, is_leased) {
                 Withdrawn::Running => return Ok(Acted::NotNow(State::Running)),
-                withdrawn => act.withdrawn = Some((found.queue.clone(), place, withdrawn)),
+                Withdrawn::Held => act.withdrawn = Some((found.queue.clone(), place)),
             }
         }
         if !fits {
@@ -188,7 +174,7 @@ impl Writer<'_> {
         let target = self.shared.registry.named(if name.is_empty() { &home.name } else { name });
         let number = self.number(&target)?;
         let to = self.next_place(number, Lane::of_priority(job.priority));
-        if number != job.home && !self.adopt(job, &target, number, to)? {
+        if number != job.home && !self.adopt(job, &target, number)? {
             return Ok(Err(State::Waiting));
         }
         let before = found.life();
@@ -211,29 +197,21 @@ impl Writer<'_> {
         )?;
         update.execute(params![to.0, number, life.to_json(), place.0])?;
         drop(update);
-        let standing = Standing::At(to).to_column();
-        self.statements.stand.execute(params![standing, job.submitted, &*job.id, number])?;
+        self.stands(target.digest(&job.id), Standing::At(to), self.now);
         self.ledger.count(place.queue(), Line::of_lane(place.lane()), -1);
         self.ledger.count(number, Line::Waiting, 1);
         Ok(Ok(to))
     }
 
     /// Makes `queue` the home of a dead letter that another system had sent here; false when a job there has its id.
-    fn adopt(&mut self, job: &Waiting, queue: &ReadyQueue, number: QueueNumber, to: Place) -> rusqlite::Result<bool> {
-        let mut select = self.connection.prepare_cached("SELECT standing FROM ids WHERE id = ? AND queue = ?")?;
-        let known: Option<i64> = select.query_row(params![&*job.id, number], |row| row.get(0)).optional()?;
-        match known.map(Standing::from_column) {
-            Some(Standing::At(_)) => return Ok(false),
-            Some(Standing::Ended(..)) => self.ledger.count(super::super::ledger::FILE, Line::KnownEnded, -1),
-            None => {}
+    fn adopt(&mut self, job: &Waiting, queue: &ReadyQueue, number: QueueNumber) -> rusqlite::Result<bool> {
+        let digest = queue.digest(&job.id);
+        if matches!(self.known(digest)?, Some(Entry { standing, .. }) if standing >= 0) {
+            return Ok(false);
         }
-        let mut delete = self.connection.prepare_cached("DELETE FROM ids WHERE id = ? AND queue = ?")?;
-        delete.execute(params![&*job.id, job.home])?;
-        delete.execute(params![&*job.id, number])?;
-        let standing = Standing::At(to).to_column();
-        self.statements.insert_id.execute(params![&*job.id, number, standing, job.submitted])?;
+        self.stands(job.digest, Standing::Ended(EndKind::Moved, 0), self.now);
         self.ledger.add(job.home, Line::Moved, 1, job.digest);
-        self.ledger.add(number, Line::Submitted, 1, queue.digest(&job.id));
+        self.ledger.add(number, Line::Submitted, 1, digest);
         Ok(true)
     }
 }

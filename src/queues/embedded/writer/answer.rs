@@ -6,6 +6,7 @@ use super::super::operation::{Arrival, Operation, Settle, Settlement};
 use super::super::place::{Place, QueueNumber};
 use super::super::ready::Ready;
 use super::super::ready_queue::ReadyQueue;
+use super::super::store::unavailable;
 use super::super::waiting::Waiting;
 use super::Writer;
 use crate::ports::Submitted;
@@ -74,6 +75,10 @@ impl Writer<'_> {
                 drop(reply.send(Ok(submitted.collect())));
             }
             Operation::Settle(settle) => self.settled(settle),
+            Operation::Locate { id, reply } => {
+                let found = self.locate(&id).map_err(|error| unavailable(&self.shared.options.path, &error));
+                drop(reply.send(found));
+            }
             Operation::Mark { token, job, life, reply } => {
                 let held = self.shared.leases().rewrite(token, job.with_life(job.place, &life));
                 drop(reply.send(if held { Ok(()) } else { Err(QueueError::LeaseLost) }));
@@ -84,7 +89,7 @@ impl Writer<'_> {
                 drop(reply.send(Ok(())));
             }
             Operation::Act(mut act) => {
-                if let Some((queue, place, _)) = act.withdrawn.take() {
+                if let Some((queue, place)) = act.withdrawn.take() {
                     queue.ready().confirm(place);
                 }
                 if act.acted == Acted::Done {
@@ -99,13 +104,15 @@ impl Writer<'_> {
     }
 
     fn settled(&mut self, settle: Settle) {
-        let Settle { job, how, moved, outcome, reply, .. } = settle;
+        let Settle { job, beside, how, moved, outcome, reply, .. } = settle;
         if outcome == Settled::Done {
             match how {
                 Settlement::End(_) => self.shared.watchers.ended(job.home, &job.id),
                 Settlement::Later { at, .. } if !moved.lane().is_ready() => {
                     self.next_due = Some(self.next_due.map_or(at, |next| next.min(at)));
                 }
+                // sorted as its place was
+                Settlement::Later { .. } if beside => self.show_unread(moved),
                 Settlement::Later { life, .. } => {
                     if let Some(queue) = self.shared.registry.numbered(moved.queue()) {
                         queue.ready().arrive(job.with_life(moved, &life));

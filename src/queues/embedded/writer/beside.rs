@@ -31,9 +31,10 @@ impl Writer<'_> {
 
     /// Holds a job whose time is over back from the source of its place; false when it is leased, and so looked at again.
     pub(super) fn leaves(&mut self, queue: &std::sync::Arc<ReadyQueue>, place: Place) -> rusqlite::Result<bool> {
-        let withdrawn = queue.ready().withdraw(place);
-        if !matches!(withdrawn, Withdrawn::Running) {
-            self.withdrawn.push((queue.clone(), place, withdrawn));
+        let is_leased = || self.shared.leases().is_leased(place);
+        let withdrawn = queue.ready().withdraw(place, is_leased);
+        if withdrawn == Withdrawn::Held {
+            self.withdrawn.push((queue.clone(), place));
             return Ok(true);
         }
         let again = self.now + LOOK_AGAIN;
@@ -46,14 +47,14 @@ impl Writer<'_> {
 
     /// The commit that took jobs back to their queue has succeeded.
     pub(super) fn confirm_withdrawn(&mut self) {
-        for (queue, place, _) in self.withdrawn.drain(..) {
+        for (queue, place) in self.withdrawn.drain(..) {
             queue.ready().confirm(place);
         }
     }
 
     pub(super) fn undo_withdrawn(&mut self) {
-        for (queue, place, withdrawn) in self.withdrawn.drain(..) {
-            queue.undo(place, withdrawn);
+        for (queue, place) in self.withdrawn.drain(..) {
+            queue.undo(place);
         }
     }
 }

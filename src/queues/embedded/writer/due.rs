@@ -1,7 +1,5 @@
 //! Delayed jobs, when their time has come.
 
-use rusqlite::params;
-
 use super::super::ledger::Line;
 use super::super::place::{Lane, Place, Standing};
 use super::Writer;
@@ -39,16 +37,18 @@ impl Writer<'_> {
             }
             number = self.home_number(place)?;
         }
-        let mut select = self.connection.prepare_cached("SELECT id, home, priority, submitted FROM jobs WHERE place = ?")?;
+        let mut select = self.connection.prepare_cached("SELECT id, home, priority FROM jobs WHERE place = ?")?;
         let mut rows = select.query([place.0])?;
         let Some(row) = rows.next()? else { return Ok(None) };
-        let (id, home, priority): (String, u16, u8) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let submitted: i64 = row.get(3)?;
+        let (id, priority) = (row.get_ref(0)?.as_str()?, row.get(2)?);
+        let digest = self.shared.registry.numbered(row.get(1)?).map(|home| home.digest(id));
         drop(rows);
         let ready = self.next_place(number, Lane::of_priority(priority));
         let mut update = self.connection.prepare_cached("UPDATE jobs SET place = ?, due = NULL WHERE place = ?")?;
         update.execute([ready.0, place.0])?;
-        self.statements.stand.execute(params![Standing::At(ready).to_column(), submitted, id, home])?;
+        if let Some(digest) = digest {
+            self.stands(digest, Standing::At(ready), self.now);
+        }
         self.ledger.count(place.queue(), Line::of_lane(place.lane()), -1);
         self.ledger.count(number, Line::Waiting, 1);
         Ok(Some(ready))

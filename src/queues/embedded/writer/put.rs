@@ -13,14 +13,14 @@ impl Writer<'_> {
     pub(super) fn put(&mut self, queue: &Arc<ReadyQueue>, arrival: &mut Arrival) -> rusqlite::Result<()> {
         let number = self.number(queue)?;
         arrival.due = arrival.due.filter(|due| *due > self.now);
-        let place = self.next_place(number, lane_of(queue, arrival));
-        let standing = Standing::At(place).to_column();
-        let Arrival { job, parts, due, .. } = arrival;
-        let fresh = self.statements.insert_id.execute((&*job.id, number, standing, self.now))? == 1;
-        arrival.place = if fresh { place } else { Place::NONE };
-        if !fresh {
+        arrival.place = Place::NONE;
+        if !arrival.is_new && self.known(arrival.job.digest)?.is_some() {
             return Ok(());
         }
+        let place = self.next_place(number, lane_of(queue, arrival));
+        arrival.place = place;
+        let Arrival { job, parts, due, .. } = arrival;
+        self.stands(job.digest, Standing::At(place), self.now);
         let parts = parts.as_deref();
         self.statements.insert_job.execute((
             place.0,

@@ -66,11 +66,9 @@ impl Writer<'_> {
         }
         let kind = EndKind::of(&ending.end);
         self.ends += 1;
-        let standing = Standing::Ended(kind, self.ends).to_column();
-        self.statements.stand.execute(params![standing, ending.at.as_millisecond(), &*job.id, job.home])?;
+        self.stands(job.digest, Standing::Ended(kind, self.ends), ending.at.as_millisecond());
         self.ledger.count(job.place.queue(), Line::of_lane(job.place.lane()), -1);
         self.ledger.add(job.home, Line::of_end(kind), 1, job.digest);
-        self.ledger.count(FILE, Line::KnownEnded, 1);
         if self.shared.options.results_rows > 0 {
             endings::append(&mut self.endings.block, self.ends, job, ending);
             self.endings.count += 1;
@@ -107,8 +105,7 @@ impl Writer<'_> {
         if let Some(due) = due {
             self.statements.insert_due.execute([due, to.0])?;
         }
-        let standing = Standing::At(to).to_column();
-        self.statements.stand.execute(params![standing, job.submitted, &*job.id, job.home])?;
+        self.stands(job.digest, Standing::At(to), self.now);
         self.ledger.count(job.place.queue(), Line::of_lane(job.place.lane()), -1);
         self.ledger.count(to.queue(), Line::of_lane(to.lane()), 1);
         Ok(true)

@@ -8,17 +8,20 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::super::file::{OpenError, Ownership};
+use super::super::known::Known;
 use super::super::ledger::{FILE, Ledger, Line};
 use super::super::schema::{self, explain};
 use super::super::slots::{self, SlotFile};
 use super::super::store::Shared;
 use super::statements::Statements;
-use super::{Writer, forget, settle};
+use super::{Writer, settle};
 
 /// A file that was opened and checked, before anybody uses it.
 pub(in super::super) struct Opened {
     connection: Connection,
     ownership: Ownership,
+    /// See [`schema::salt`].
+    pub salt: u64,
 }
 
 impl Opened {
@@ -28,7 +31,8 @@ impl Opened {
         let connection = schema::open_writer(path)?;
         let left_running = slots::left_running(path).map_err(unreadable)?;
         suspect(&connection, &left_running).map_err(|error| explain(path, &error))?;
-        Ok(Opened { connection, ownership })
+        let salt = schema::salt(&connection).map_err(|error| explain(path, &error))?;
+        Ok(Opened { connection, ownership, salt })
     }
 
     /// A new slot file; the old one has been used by now.
@@ -40,7 +44,7 @@ impl Opened {
     pub fn start(self, shared: Arc<Shared>) -> Result<JoinHandle<()>, OpenError> {
         let path = shared.options.path.clone();
         let (ready, started) = mpsc::sync_channel(1);
-        let Opened { connection, ownership } = self;
+        let Opened { connection, ownership, .. } = self;
         let run = move || {
             match prepare(&connection, shared.clone()) {
                 Ok(writer) => {
@@ -88,6 +92,7 @@ fn prepare(connection: &Connection, shared: Arc<Shared>) -> rusqlite::Result<Wri
         sequence: ledger.get(FILE, Line::Sequence).count,
         ends: ledger.get(FILE, Line::Ends).count,
         ledger,
+        known: Known::read(connection, shared.options.dedupe_rows)?,
         now: shared.options.clock.now(),
         next_due: connection.query_row("SELECT min(at) FROM due", [], |row| row.get(0))?,
         next_tick: Instant::now(),
@@ -97,7 +102,6 @@ fn prepare(connection: &Connection, shared: Arc<Shared>) -> rusqlite::Result<Wri
         became_due: Vec::new(),
         withdrawn: Vec::new(),
         endings: settle::Endings::default(),
-        sweep: forget::Sweep::default(),
         shared,
     })
 }

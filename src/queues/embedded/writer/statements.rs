@@ -12,9 +12,6 @@ pub(super) struct Statements<'c> {
     /// Gives a queue a number.
     pub name_queue: Statement<'c>,
     pub pause: Statement<'c>,
-    pub insert_id: Statement<'c>,
-    /// Overwrites where a job stands.
-    pub stand: Statement<'c>,
     pub insert_job: Statement<'c>,
     pub delete_job: Statement<'c>,
     /// Moves a job to another place with another life.
@@ -37,9 +34,6 @@ impl<'c> Statements<'c> {
                 "INSERT INTO queues(number, name, paused) SELECT coalesce(max(number), 0) + 1, ?, 0 FROM queues RETURNING number",
             )?,
             pause: prepare("UPDATE queues SET paused = ? WHERE number = ?")?,
-            insert_id: prepare("INSERT INTO ids(id, queue, standing, at) VALUES(?, ?, ?, ?) ON CONFLICT DO NOTHING")?,
-            // one search of the tree where UPDATE makes two
-            stand: prepare("INSERT OR REPLACE INTO ids(standing, at, id, queue) VALUES(?, ?, ?, ?)")?,
             insert_job: prepare(
                 "INSERT INTO jobs(place, home, id, submitted, priority, unsettled, due, key, headers, life, failure, body)
                  VALUES(?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?)",
