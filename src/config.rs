@@ -1,5 +1,6 @@
 //! The config file as written, checked and explained. `config/default.yaml` names every key.
 
+pub mod breaker;
 pub mod check;
 pub mod executor;
 pub mod explain;

@@ -1,5 +1,6 @@
 //! What operators see of a worker: metrics, logs and probes, each name of them written once.
 
+mod guard;
 pub mod logs;
 mod names;
 mod pool;
@@ -13,6 +14,7 @@ use crate::clock::Clock;
 use names::{BUILD_INFO, DELIVERY_BYTES, DELIVERY_BYTES_LIMIT};
 use recorder::{Gauge, Labels, Registry};
 
+pub use guard::GuardMetrics;
 pub use pool::{ExitMetrics, PoolMetrics, SourceMetrics, Wait, Waiting};
 pub use queue::QueueMetrics;
 pub use route::RouteMetrics;
@@ -54,6 +56,12 @@ impl Telemetry {
     #[must_use]
     pub fn pool(&self, pool: &str) -> PoolMetrics {
         PoolMetrics::new(&self.registry, Labels::default().with("pool", pool))
+    }
+
+    /// The metrics of one executor's breaker and limit. Take them once, at start.
+    #[must_use]
+    pub fn guard(&self, executor: &str) -> GuardMetrics {
+        GuardMetrics::new(&self.registry, &Labels::default().with("executor", executor))
     }
 
     /// The metrics of one queue, brought up to date from its counts before a scrape.

@@ -3,6 +3,8 @@
 
 #[path = "engine/faults.rs"]
 mod faults;
+#[path = "engine/outages.rs"]
+mod outages;
 #[path = "engine/pipeline.rs"]
 mod pipeline;
 mod support;

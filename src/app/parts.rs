@@ -5,12 +5,16 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use super::StartError;
 use super::queues::Systems;
+use crate::config::executor::ExecutorKind;
 use crate::config::{self, Config};
 use crate::engine::Shared;
 use crate::engine::exit::Exit;
+use crate::engine::guard::Guard;
+use crate::engine::parking::Parking;
 use crate::engine::pool::{Feed, InWindow, Pool, Unrouted};
 use crate::engine::routes::{Route, Routes};
 use crate::engine::window::Window;
@@ -28,9 +32,9 @@ pub type Executors = BTreeMap<String, Arc<dyn Executor>>;
 /// Which one cannot be built, and why.
 pub fn executors(config: &Config, base: &Path) -> Result<Executors, StartError> {
     let build = |(name, executor): (&String, &config::Executor)| {
-        let built: Result<Arc<dyn Executor>, String> = match executor {
-            config::Executor::Command(command) => CommandExecutor::new(name, command.clone(), base).map(|built| built as _),
-            config::Executor::Python(python) => PythonExecutor::new(name, python.clone(), base).map(|built| built as _),
+        let built: Result<Arc<dyn Executor>, String> = match &executor.kind {
+            ExecutorKind::Command(command) => CommandExecutor::new(name, command.clone(), base).map(|built| built as _),
+            ExecutorKind::Python(python) => PythonExecutor::new(name, python.clone(), base).map(|built| built as _),
         };
         built.map(|built| (name.clone(), built)).map_err(|why| StartError::Executor { name: name.clone(), why })
     };
@@ -48,13 +52,16 @@ pub fn pools(
     executors: &Executors,
     telemetry: &Telemetry,
 ) -> Result<Vec<Arc<Pool>>, StartError> {
-    let bench = Bench { config, systems, executors, telemetry };
+    let guards = config.executors.iter().map(|(name, executor)| (name.as_str().into(), executor.breaker.settings()));
+    shared.guards.set(guards, |name, settings| Guard::new(name, settings, shared.clock, telemetry.guard(name)));
+    let bench = Bench { config, shared, systems, executors, telemetry };
     config.pools.iter().map(|(name, pool)| bench.pool(name, pool, shared.clone()).map(Arc::new)).collect()
 }
 
 /// What pools are built from.
 struct Bench<'a> {
     config: &'a Config,
+    shared: &'a Arc<Shared>,
     systems: &'a Systems,
     executors: &'a Executors,
     telemetry: &'a Telemetry,
@@ -74,6 +81,8 @@ impl Bench<'_> {
             results: self.exit(pool.results.as_deref(), &metrics)?,
             dead_letters: self.exit(pool.dead_letters.as_deref(), &metrics)?,
             window: Arc::new(Window::new(pool.window())),
+            parking: Parking::default(),
+            reloaded: Notify::new(),
             unrouted: Unrouted { policy: pool.unrouted(), metrics: self.telemetry.route(name, "none", "none") },
             metrics,
         })
@@ -91,6 +100,7 @@ impl Bench<'_> {
             metrics: metrics.source(name),
             state: Mutex::default(),
             waiting: InWindow::default(),
+            beside: None,
             chooses: opened.queue.capabilities().chooses,
         }))
     }
@@ -115,7 +125,7 @@ impl Bench<'_> {
             executor: executor.cloned().ok_or_else(missing)?,
             executor_name: route.run.as_str().into(),
             policy: route.policy(pool),
-            rules: Arc::new(route.rules()),
+            rules: Arc::new(route.rules(self.shared.guards.get(&route.run))),
             order_hold: route.order_hold.longest(),
             results: self.exit(route.results.as_deref(), metrics)?,
             dead_letters: self.exit(route.dead_letters.as_deref(), metrics)?,

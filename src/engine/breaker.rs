@@ -127,11 +127,16 @@ impl Breaker {
         Breaker { settings, state: State::Closed, evidence: Evidence::new(settings.window), term: 0, running: 0 }
     }
 
-    /// A run wants to start; only a parked job may be the probe.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        self.settings
+    }
+
+    /// A run wants to start; of a breaker that is half-open it is the probe.
     ///
     /// # Errors
     /// Why not now.
-    pub fn start(&mut self, now: Instant, parked: bool) -> Result<Start, Refused> {
+    pub fn start(&mut self, now: Instant) -> Result<Start, Refused> {
         let probe = match &mut self.state {
             State::Closed => false,
             State::Ramping(ramp) => {
@@ -142,7 +147,7 @@ impl Breaker {
                 false
             }
             State::Open { probe_at, .. } => {
-                if !parked || self.running > 0 || probe_at.is_none_or(|at| now < at) {
+                if self.running > 0 || probe_at.is_none_or(|at| now < at) {
                     return Err(Refused::Shut);
                 }
                 true
@@ -244,7 +249,7 @@ impl Breaker {
         }
     }
 
-    /// Whether a parked job could start now.
+    /// Whether a run could start now.
     #[must_use]
     pub fn has_room(&self, now: Instant) -> bool {
         match self.state {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Inspection;
-use crate::config::executor::Executor;
+use crate::config::executor::{Executor, ExecutorKind};
 use crate::config::route::{ClassRetry, Hold};
 use crate::config::{Pool, Route};
 use crate::outcome::Class;
@@ -74,14 +74,14 @@ impl Inspection<'_> {
     }
 
     fn executor_numbers(&mut self, name: &str, executor: &Executor) {
-        let kind = executor.kind();
-        let (workers, concurrency) = match executor {
-            Executor::Command(command) => (command.workers, command.concurrency),
-            Executor::Python(python) => (python.workers, python.concurrency),
+        let kind = executor.kind.word();
+        let (workers, concurrency) = match &executor.kind {
+            ExecutorKind::Command(command) => (command.workers, command.concurrency),
+            ExecutorKind::Python(python) => (python.workers, python.concurrency),
         };
         self.at_least_one(&["executors", name, kind, "workers"], workers as u64, "no job could run");
         self.at_least_one(&["executors", name, kind, "concurrency"], concurrency as u64, "no job could run");
-        let Executor::Command(command) = executor else { return };
+        let ExecutorKind::Command(command) = &executor.kind else { return };
         for code in command.exit_codes.keys() {
             let path = ["executors", name, kind, "exit_codes", &code.to_string()];
             match code {

@@ -16,7 +16,7 @@ impl Bench {
     }
 
     fn run(&mut self, sign: Sign) -> Option<Change> {
-        let start = self.breaker.start(self.now, true).unwrap();
+        let start = self.breaker.start(self.now).unwrap();
         self.breaker.ended(&start, sign, self.now)
     }
 
@@ -38,7 +38,7 @@ fn five_distinct_jobs_that_are_half_of_all_runs_open_it_and_four_do_not() {
         assert_eq!(bench.run(Sign::Dead(job)), None);
     }
     assert_eq!(bench.run(Sign::Dead(4)), Some(Change::Opened(Seen { failing: 5, all: 10 })));
-    assert_eq!(bench.breaker.start(bench.now, true), Err(Refused::Shut));
+    assert_eq!(bench.breaker.start(bench.now), Err(Refused::Shut));
 }
 
 #[test]
@@ -74,12 +74,12 @@ fn probes_wait_five_seconds_doubling_to_a_minute() {
     bench.open();
     for wait in [5, 10, 20, 40, 60, 60] {
         bench.now += wait * SECOND - SECOND / 1000;
-        assert_eq!(bench.breaker.start(bench.now, true), Err(Refused::Shut));
+        assert_eq!(bench.breaker.start(bench.now), Err(Refused::Shut));
         bench.now += SECOND / 1000;
         assert_eq!(bench.breaker.phase(bench.now), Phase::HalfOpen);
-        let probe = bench.breaker.start(bench.now, true).unwrap();
+        let probe = bench.breaker.start(bench.now).unwrap();
         assert!(probe.probe);
-        assert_eq!(bench.breaker.start(bench.now, true), Err(Refused::Shut), "one probe at a time");
+        assert_eq!(bench.breaker.start(bench.now), Err(Refused::Shut), "one probe at a time");
         assert!(matches!(bench.breaker.ended(&probe, Sign::Dead(1), bench.now), Some(Change::StaysOpen(_))));
     }
 }
@@ -91,7 +91,7 @@ fn a_probe_that_passes_closes_it_and_the_number_at_once_doubles_by_rounds() {
     bench.now += 5 * SECOND;
     assert_eq!(bench.run(Sign::Alive), Some(Change::Closed));
     for allowed in [2, 4, 8, 16] {
-        let starts: Vec<Start> = std::iter::from_fn(|| bench.breaker.start(bench.now, false).ok()).collect();
+        let starts: Vec<Start> = std::iter::from_fn(|| bench.breaker.start(bench.now).ok()).collect();
         assert_eq!(starts.len(), allowed);
         for start in &starts {
             assert_eq!(bench.breaker.ended(start, Sign::Alive, bench.now), None);
@@ -111,15 +111,6 @@ fn the_ramp_ends_where_nobody_wants_more_at_once() {
 }
 
 #[test]
-fn only_a_parked_job_is_the_probe() {
-    let mut bench = Bench::new();
-    bench.open();
-    bench.now += 60 * SECOND;
-    assert_eq!(bench.breaker.start(bench.now, false), Err(Refused::Shut));
-    assert!(bench.breaker.start(bench.now, true).unwrap().probe);
-}
-
-#[test]
 fn an_interrupted_probe_lets_the_next_one_start_at_once() {
     let mut bench = Bench::new();
     bench.open();
@@ -131,7 +122,7 @@ fn an_interrupted_probe_lets_the_next_one_start_at_once() {
 #[test]
 fn what_started_before_it_opened_changes_nothing_afterwards() {
     let mut bench = Bench::new();
-    let early: Vec<Start> = (0..10).map(|_| bench.breaker.start(bench.now, false).unwrap()).collect();
+    let early: Vec<Start> = (0..10).map(|_| bench.breaker.start(bench.now).unwrap()).collect();
     bench.open();
     for (job, start) in (0..).zip(&early) {
         let sign = if job % 2 == 0 { Sign::Alive } else { Sign::Dead(job) };
@@ -155,7 +146,7 @@ fn an_operator_holds_it_open_past_every_probe_until_it_is_closed() {
     let mut bench = Bench::new();
     bench.breaker.hold();
     bench.now += 3600 * SECOND;
-    assert_eq!(bench.breaker.start(bench.now, true), Err(Refused::Shut));
+    assert_eq!(bench.breaker.start(bench.now), Err(Refused::Shut));
     bench.breaker.close();
     assert!(!bench.run(Sign::Alive).is_some_and(|change| change == Change::Closed));
     assert_eq!(bench.breaker.phase(bench.now), Phase::Closed);
@@ -164,7 +155,7 @@ fn an_operator_holds_it_open_past_every_probe_until_it_is_closed() {
 #[derive(Clone, Debug)]
 enum Step {
     Wait(u64),
-    Start { parked: bool },
+    Start,
     End { which: prop::sample::Index, sign: Sign },
     Hold,
     Close,
@@ -173,7 +164,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (0u64..20_000).prop_map(Step::Wait),
-        8 => any::<bool>().prop_map(|parked| Step::Start { parked }),
+        8 => Just(Step::Start),
         8 => (any::<prop::sample::Index>(), prop_oneof![
             2 => Just(Sign::Alive), 5 => (0u64..8).prop_map(Sign::Dead), 1 => Just(Sign::None)
         ]).prop_map(|(which, sign)| Step::End { which, sign }),
@@ -194,10 +185,10 @@ proptest! {
                 Step::Wait(millis) => bench.now += Duration::from_millis(millis),
                 Step::Hold => bench.breaker.hold(),
                 Step::Close => bench.breaker.close(),
-                Step::Start { parked } => {
+                Step::Start => {
                     let (phase, room) = (bench.breaker.phase(bench.now), bench.breaker.has_room(bench.now));
-                    let started = bench.breaker.start(bench.now, parked);
-                    prop_assert_eq!(started.is_ok(), room && (parked || phase == Phase::Closed));
+                    let started = bench.breaker.start(bench.now);
+                    prop_assert_eq!(started.is_ok(), room);
                     if let Ok(start) = started {
                         prop_assert!(phase != Phase::Open);
                         prop_assert_eq!(start.probe, phase == Phase::HalfOpen);
