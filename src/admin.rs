@@ -2,6 +2,7 @@
 //! speaks the same routes through a Unix socket, or in process where no worker lives.
 
 mod access;
+pub mod breakers;
 pub mod bulk;
 pub mod dead_letters;
 pub mod desk;
@@ -42,6 +43,9 @@ pub fn router(desk: Arc<Desk>, access: Access) -> Router {
         .route("/dead-letters/{id}", get(dead_letters::show))
         .route("/dead-letters/{id}/replay", post(dead_letters::replay))
         .route("/dead-letters/{id}/discard", post(dead_letters::discard))
+        .route("/breakers", get(breakers::list))
+        .route("/breakers/{executor}/open", post(breakers::open))
+        .route("/breakers/{executor}/close", post(breakers::close))
         .route("/audit", get(worker::audit))
         .route("/worker", get(worker::show))
         .fallback(refusal::no_such_path)

@@ -1,6 +1,7 @@
 //! The command line: one file per command; every command that touches a queue speaks the HTTP API.
 
 mod audit;
+mod breakers;
 mod check;
 mod completions;
 mod dead_letters;
@@ -74,6 +75,7 @@ enum Command {
     Submit(submit::Submit),
     Jobs(jobs::Jobs),
     Queues(queues::Queues),
+    Breakers(breakers::Breakers),
     DeadLetters(dead_letters::DeadLetters),
     Audit(audit::Audit),
     Check(check::Check),
@@ -141,6 +143,7 @@ fn dispatch(command: Command, globals: &Globals, screen: &mut Screen) -> Result<
         Command::Submit(args) => wait_for(submit::run(args, globals, screen)),
         Command::Jobs(args) => wait_for(jobs::run(args, globals, screen)),
         Command::Queues(args) => wait_for(queues::run(args, globals, screen)),
+        Command::Breakers(args) => wait_for(breakers::run(args, globals, screen)),
         Command::DeadLetters(args) => wait_for(dead_letters::run(args, globals, screen)),
         Command::Audit(args) => wait_for(audit::run(args, globals, screen)),
         Command::Plugin(args) => wait_for(plugin::run(args, globals, screen)),

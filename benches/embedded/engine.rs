@@ -7,9 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use windlass::clock::Clock;
+use windlass::engine::breaker::Settings;
 use windlass::engine::budget::Budget;
 use windlass::engine::exit::Exit;
+use windlass::engine::guard::Guard;
 use windlass::engine::limits::Limit;
+use windlass::engine::parking::Parking;
 use windlass::engine::pool::{Feed, InWindow, Pool, Unrouted};
 use windlass::engine::routes::{Route, Routes};
 use windlass::engine::turns::Rules;
@@ -58,10 +61,12 @@ fn pool(shared: &Arc<Shared>, queue: Arc<dyn Queue>, executor: Arc<dyn Executor>
         state: std::sync::Mutex::default(),
         waiting: InWindow::default(),
         chooses: queue.capabilities().chooses,
+        beside: None,
         queue,
     };
     let none = Limit::default();
-    let rules = Rules { route: "bench.*".into(), weight: 1, ordered: false, limit: none, per_tenant: none, per_key: none };
+    let guard = Some(Guard::new("noop", Some(Settings::default()), shared.clock, telemetry.guard("noop")));
+    let rules = Rules { route: "bench.*".into(), weight: 1, ordered: false, limit: none, per_tenant: none, per_key: none, guard };
     let route = Route {
         name: "bench.*".into(),
         executor,
@@ -84,6 +89,8 @@ fn pool(shared: &Arc<Shared>, queue: Arc<dyn Queue>, executor: Arc<dyn Executor>
         window: Arc::new(Window::new(WindowOptions::new(slots))),
         unrouted: Unrouted { policy: Policy::default(), metrics: telemetry.route("default", "none", "none") },
         metrics,
+        parking: Parking::default(),
+        reloaded: tokio::sync::Notify::new(),
     }
 }
 

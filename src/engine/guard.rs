@@ -37,6 +37,8 @@ struct State {
     seen: Seen,
     last: Option<LastFailure>,
     held_by: Option<Arc<str>>,
+    /// What the metrics show.
+    shown: (Phase, Option<usize>),
 }
 
 /// A run that was let through; dropped without an end it says nothing about the target.
@@ -100,6 +102,7 @@ impl Guard {
             seen: Seen::default(),
             last: None,
             held_by: None,
+            shown: (Phase::Closed, None),
         };
         metrics.show(Phase::Closed, None);
         Arc::new(Guard { name: name.into(), clock, state: Mutex::new(state), news: watch::Sender::new(0), metrics })
@@ -173,6 +176,12 @@ impl Guard {
         Some(Failure::new(class, format!("the breaker of the executor {} is open: {why}", self.name)))
     }
 
+    /// None where there is no breaker.
+    #[must_use]
+    pub fn phase(&self) -> Option<Phase> {
+        self.lock().breaker.as_ref().map(|breaker| breaker.phase(Instant::now()))
+    }
+
     /// How many parked jobs may be taken, with `waiting` of them taken already; a shut breaker wants one, for a probe.
     #[must_use]
     pub fn wants(&self, waiting: usize) -> usize {
@@ -214,7 +223,7 @@ impl Guard {
             state.throttle.lift();
         }
         tracing::info!(executor = %self.name, "{by} {} its breaker", if open { "opens" } else { "closes" });
-        self.show(&state);
+        self.show(&mut state);
         drop(state);
         self.tell();
         Ok(())
@@ -247,9 +256,13 @@ impl Guard {
         }
     }
 
-    fn show(&self, state: &State) {
+    fn show(&self, state: &mut State) {
         let phase = state.breaker.as_ref().map_or(Phase::Closed, |breaker| breaker.phase(Instant::now()));
-        self.metrics.show(phase, limit(state));
+        let now = (phase, limit(state));
+        if state.shown != now {
+            state.shown = now;
+            self.metrics.show(now.0, now.1);
+        }
     }
 
     fn ended(&self, start: Option<&Start>, started: Instant, end: Option<(&str, &Outcome)>) {
@@ -279,7 +292,7 @@ impl Guard {
         if let Some(change) = change {
             self.changed(&mut state, change);
         }
-        self.show(&state);
+        self.show(&mut state);
         drop(state);
         if was_short || probe || change.is_some() {
             self.tell();

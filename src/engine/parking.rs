@@ -29,12 +29,15 @@ const NO_ROUTE: &str = "no-route";
 /// A place that has yielded nothing for so long is drained: newer jobs are taken again.
 const QUIET: Duration = Duration::from_millis(200);
 
+/// A queue and a place beside it.
+type PlaceKey = (Arc<str>, Arc<str>);
+
 /// What a pool knows of the places beside its queues.
 #[derive(Default)]
 pub struct Parking {
-    /// Until when a place counts as one that holds jobs, by queue and place.
-    busy: Mutex<HashMap<(Arc<str>, Arc<str>), Instant>>,
-    exits: Mutex<HashMap<(Arc<str>, Arc<str>), Arc<Exit>>>,
+    /// Until when a place counts as one that holds jobs.
+    busy: Mutex<HashMap<PlaceKey, Instant>>,
+    exits: Mutex<HashMap<PlaceKey, Arc<Exit>>>,
     /// Names the round in which jobs without a route are matched again; 0 is none.
     round: AtomicI64,
 }
@@ -135,11 +138,13 @@ impl Pool {
 
     /// One job is taken all the same where a probe is wanted and no parked job is there to be it.
     fn probes(&self, feed: &Feed, routes: &Routes) -> usize {
-        let wants = |guard: &Arc<Guard>| {
-            let open = guard.shut().is_some() && guard.wants(0) > 0;
-            open && self.parking.busy_until(&feed.name, &guard.name).is_none()
-        };
-        usize::from(feed.waiting.jobs() == 0 && guards(routes).iter().any(wants))
+        usize::from(feed.waiting.jobs() == 0 && routes.iter().any(|route| self.wants_probe(feed, route)))
+    }
+
+    fn wants_probe(&self, feed: &Feed, route: &Route) -> bool {
+        let Some(guard) = &route.rules.guard else { return false };
+        let half_open = guard.shut().is_some() && guard.wants(0) > 0;
+        half_open && self.parking.busy_until(&feed.name, &guard.name).is_none()
     }
 
     /// When newer jobs may be taken again because a place is drained.
@@ -169,7 +174,7 @@ impl Pool {
     /// What is to be done with a job that has a route.
     pub(super) fn work_on(&self, job: Box<Job>, route: Arc<Route>, beside: bool) -> Work {
         let shut = route.rules.guard.as_ref().filter(|_| !route.keeps_order(&job)).and_then(|guard| {
-            let probing = beside && guard.report().state != Some(Phase::Open);
+            let probing = beside && guard.phase() != Some(Phase::Open);
             guard.shut().filter(|_| !probing)
         });
         match shut {
@@ -178,7 +183,8 @@ impl Pool {
         }
     }
 
-    /// A job whose executor is shut: moved without a run; one that lies there already is given back to its turn.
+    /// A job whose executor is shut: moved without a run. It is given back to its turn if it lies there already, and if
+    /// every route is shut: nothing else of its queue can run either, so that it is in nobody's way.
     pub(super) async fn park_unrun(
         &self,
         job: &Job,
@@ -191,7 +197,9 @@ impl Pool {
             Some(verdict) => verdict,
             None => retry::decide(why.into(), job, &route.policy, &moment),
         };
-        if held.feed.beside.is_some() && matches!(verdict, Verdict::Park { .. }) {
+        let stays =
+            held.feed.beside.is_some() || self.is_shut(&held.feed, &self.routes.load()) && !self.wants_probe(&held.feed, route);
+        if stays && matches!(verdict, Verdict::Park { .. }) {
             self.metrics.given_back.increment(1);
             return None;
         }
@@ -254,7 +262,7 @@ impl Pool {
                 guards(&routes).into_iter().map(|guard| (guard.clone(), guard.news())).collect();
             let mut phases = Vec::new();
             while Arc::ptr_eq(&routes, &self.routes.load_full()) {
-                let now: Vec<Option<Phase>> = watched.iter().map(|(guard, _)| guard.report().state).collect();
+                let now: Vec<Option<Phase>> = watched.iter().map(|(guard, _)| guard.phase()).collect();
                 if now != phases {
                     self.touch_all(&watched);
                     self.window.rearrange(|admitted| self.route_again(admitted));

@@ -19,6 +19,9 @@ use crate::ports::{
 };
 use shelf::{Item, Shelf, Token};
 
+/// What stands between a queue's name and that of a place where its messages are parked.
+const PARKED: &str = ".parked.";
+
 /// The queues of one process, by name; a dead-letter queue is one of them.
 pub struct Memory {
     clock: Clock,
@@ -54,10 +57,11 @@ impl Memory {
 
     /// The queue of this name, made at its first mention.
     pub fn queue(self: &Arc<Self>, name: &str) -> MemoryQueue {
-        MemoryQueue { memory: self.clone(), inner: self.inner(name, None) }
+        MemoryQueue { memory: self.clone(), inner: self.inner(name) }
     }
 
-    fn inner(&self, name: &str, home: Option<&Arc<Inner>>) -> Arc<Inner> {
+    fn inner(&self, name: &str) -> Arc<Inner> {
+        let home = name.rsplit_once(PARKED).map(|(home, _)| self.inner(home));
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = queues.iter().find(|queue| &*queue.name == name) {
             return known.clone();
@@ -68,7 +72,7 @@ impl Memory {
             capacity: self.capacity,
             shelf: Mutex::default(),
             changed: Notify::new(),
-            home: home.cloned(),
+            home: home.clone(),
             beside: Mutex::default(),
         });
         if let Some(home) = home {
@@ -158,13 +162,12 @@ impl Queue for MemoryQueue {
 
     fn parked(&self, name: &str) -> Arc<dyn Queue> {
         let home = self.inner.home.as_ref().unwrap_or(&self.inner);
-        let inner = self.memory.inner(&format!("{}.parked.{name}", home.name), Some(home));
-        Arc::new(MemoryQueue { memory: self.memory.clone(), inner })
+        Arc::new(self.memory.queue(&format!("{}{PARKED}{name}", home.name)))
     }
 
     async fn places(&self) -> Result<Vec<Arc<str>>, QueueError> {
         let places = self.inner.beside();
-        Ok(places.iter().filter_map(|place| place.name.rsplit_once(".parked.")).map(|(_, name)| name.into()).collect())
+        Ok(places.iter().filter_map(|place| place.name.rsplit_once(PARKED)).map(|(_, name)| name.into()).collect())
     }
 }
 

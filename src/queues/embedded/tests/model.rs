@@ -148,7 +148,7 @@ async fn act(bench: &Bench, model: &mut Model, id: &str, action: Action) {
 
 async fn retry(bench: &Bench, model: &mut Model, parked: bool) {
     let at = crate::clock::after(bench.now(), Duration::from_secs(60));
-    let park = parked.then(|| crate::job::life::Parked { reason: Class::Throttled, since: bench.now(), count: 1 });
+    let park = parked.then(|| crate::job::life::Parked { reason: Class::Throttled, since: bench.now(), count: 1, round: None });
     let state = if parked { State::Parked } else { State::Delayed };
     transfer(model, Transfer::Later { at, life: Life { park, ..Life::default() } }, state).await;
 }

@@ -8,7 +8,7 @@ use crate::ports::{Acted, Action, Cursor, Filter, State};
 async fn parked(bench: &Bench, source: &mut Box<dyn Source>, id: &str) {
     bench.submit("orders", id).await;
     let until = crate::clock::after(bench.now(), Duration::from_secs(3600));
-    let park = Parked { reason: Class::Unavailable, since: bench.now(), count: 1 };
+    let park = Parked { reason: Class::Unavailable, since: bench.now(), count: 1, round: None };
     let life = Life { park: Some(park), ..Life::default() };
     let park = Transfer::Park { place: "thumbs".into(), until, life };
     assert_eq!(take(source).await.receipt.transfer(park).await.ok().unwrap(), Settled::Done);
