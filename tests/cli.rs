@@ -1,5 +1,7 @@
 //! The program as its users run it: every help page, every answer, without a worker and with one.
 
+#[path = "cli/breakers.rs"]
+mod breakers;
 #[path = "cli/disk.rs"]
 mod disk;
 #[path = "cli/help.rs"]

@@ -12,5 +12,7 @@ mod support;
 mod suspicion;
 #[path = "engine/turns.rs"]
 mod turns;
+#[path = "engine/unrouted.rs"]
+mod unrouted;
 #[path = "engine/world.rs"]
 mod world;

@@ -11,15 +11,15 @@ use windlass::engine::guard::Guard;
 use windlass::engine::routes::Route;
 use windlass::job::Message;
 use windlass::outcome::{Class, Failure};
-use windlass::ports::{Executor, Outgoing, Queue as _};
+use windlass::ports::Executor;
 use windlass::retry::Policy;
 
-use crate::support::{done, executor, pool, route, routes, rules, telemetry};
+use crate::support::{done, executor, route, rules, telemetry};
 use crate::world::World;
 
 /// A target that may be down, and what was asked of it.
 #[derive(Clone, Default)]
-struct Target {
+pub struct Target {
     down: Arc<AtomicBool>,
     calls: Arc<AtomicUsize>,
     at_once: Arc<AtomicUsize>,
@@ -37,12 +37,12 @@ impl Target {
         self.calls.load(Ordering::SeqCst)
     }
 
-    fn passed(&self) -> Vec<String> {
+    pub fn passed(&self) -> Vec<String> {
         self.passed.lock().unwrap().clone()
     }
 
     /// Answers after 10 ms; down, it fails with `class`.
-    fn executor(&self, class: Class) -> Arc<dyn Executor> {
+    pub fn executor(&self, class: Class) -> Arc<dyn Executor> {
         let target = self.clone();
         executor(move |job, _| {
             let (target, id) = (target.clone(), job.id.to_string());
@@ -75,7 +75,7 @@ fn guarded(world: &World, kind: &str, run: Arc<dyn Executor>, policy: Policy) ->
 }
 
 /// A world with one route `t` on the target.
-fn world(target: &Target, class: Class) -> World {
+pub fn world(target: &Target, class: Class) -> World {
     let mut world = World::new(Vec::new());
     world.routes = vec![guarded(&world, "t", target.executor(class), Policy::default())];
     world
@@ -91,7 +91,7 @@ async fn send(world: &World, ids: std::ops::Range<usize>) {
     }
 }
 
-const HOUR: Duration = Duration::from_secs(3600);
+pub const HOUR: Duration = Duration::from_secs(3600);
 
 #[tokio::test(start_paused = true)]
 async fn an_hour_of_outage_spends_no_attempt_and_the_backlog_drains_by_age() {
@@ -368,42 +368,6 @@ async fn an_operator_holds_a_breaker_open_and_closes_it() {
     assert_eq!(guard.report().held_by.as_deref(), Some("ann"));
     guard.turn(false, "ann").unwrap();
     world.holds("results", 10).await;
-    engine.stop(Duration::ZERO).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn jobs_without_a_route_lie_beside_the_queue_until_a_reload_brings_it() {
-    let target = Target::default();
-    let world = World::new(Vec::new());
-    let running = Arc::new(pool(&world.shared, &world.from, 8, Vec::new()));
-    let engine = windlass::engine::Engine::start(world.shared.clone(), &[running.clone()]);
-    for kind in ["t", "u"] {
-        for id in 0..50 {
-            world.send("jobs", &format!(r#"{{"id":"{kind}{id:02}","type":"{kind}"}}"#)).await;
-        }
-    }
-    world.holds("jobs.parked.no-route", 100).await;
-    running.reload(routes(vec![route("t", target.executor(Class::Failed), Policy::default())]));
-    world.holds("jobs.parked.no-route", 50).await;
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(target.passed().len(), 50);
-    assert_eq!(world.queue("jobs.parked.no-route").len(), 50);
-    world.holds("jobs.dead", 50).await;
-    assert!(world.failures().iter().all(|failure| failure["reason"] == "no_route"));
-    engine.stop(Duration::ZERO).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn jobs_of_an_executor_that_is_gone_are_matched_again() {
-    let target = Target::default();
-    let world = world(&target, Class::Failed);
-    let parked = world.queue("jobs").parked("gone");
-    let until = windlass::clock::after(world.shared.clock.now(), 24 * HOUR);
-    let message = Message::of(r#"{"id":"a","type":"t"}"#);
-    parked.sink().send(Outgoing { message, due: Some(until), ..Outgoing::default() }).await.unwrap();
-    let engine = world.start();
-    world.holds("results", 1).await;
-    assert!(between(world.shared.clock.now(), until) > 23 * HOUR);
     engine.stop(Duration::ZERO).await;
 }
 

@@ -169,6 +169,25 @@ fn shares_and_limits_that_let_no_job_run_are_errors_and_those_without_effect_are
 }
 
 #[test]
+fn a_breaker_that_cannot_work_is_an_error_and_may_be_off() {
+    let yaml = "routes: [{ type: a, run: a }, { type: b, run: b }, { type: c, run: c }]\nexecutors:\n  \
+                a: { command: { run: [./program] }, breaker: { jobs: 0, ratio: 1.5, window: 10ms, longest_probe: 1s } }\n  \
+                b: { command: { run: [./program] }, breaker: off }\n  \
+                c: { command: { run: [./program] }, breaker: on }\n  no-route: { command: { run: [./program] } }\n";
+    finds(
+        yaml,
+        &[
+            (3, "executors.a.breaker.jobs", "open without a failure"),
+            (3, "executors.a.breaker.ratio", "above 0"),
+            (3, "executors.a.breaker.window", "hiccup"),
+            (3, "executors.a.breaker.longest_probe", "shorter than probe"),
+            (5, "executors.c.breaker", "off, or a block"),
+            (6, "executors.no-route", "parked"),
+        ],
+    );
+}
+
+#[test]
 fn the_byte_budget_must_hold_one_message_for_each_pool() {
     let yaml = "queues: { a: { memory: {} }, b: { memory: {} } }\npools: { a: { from: [a] }, b: { from: [b] } }\n";
     let expected = [(5, "worker.memory", "write 2MiB or more")];
