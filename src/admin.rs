@@ -11,9 +11,11 @@ pub mod jobs;
 mod queues;
 mod refusal;
 mod request;
+pub mod routes;
+mod schedules;
 pub mod serve;
 pub mod view;
-mod worker;
+pub mod worker;
 
 use std::sync::Arc;
 
@@ -46,8 +48,12 @@ pub fn router(desk: Arc<Desk>, access: Access) -> Router {
         .route("/breakers", get(breakers::list))
         .route("/breakers/{executor}/open", post(breakers::open))
         .route("/breakers/{executor}/close", post(breakers::close))
+        .route("/schedules", get(schedules::list))
+        .route("/schedules/{name}/run", post(schedules::run))
         .route("/audit", get(worker::audit))
         .route("/worker", get(worker::show))
+        .route("/worker/reload", post(worker::reload))
+        .route("/routes", get(routes::list))
         .fallback(refusal::no_such_path)
         .method_not_allowed_fallback(refusal::no_such_method)
         .layer(from_fn_with_state(Arc::new(access), access::guard))

@@ -3,6 +3,8 @@
 pub mod parts;
 mod progress;
 mod queues;
+pub mod reload;
+mod schedules;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,10 +18,11 @@ use crate::clock::Clock;
 use crate::config::{Config, Loaded};
 use crate::engine::budget::Budget;
 use crate::engine::{Engine, Shared};
-use crate::ports::Executor;
 use crate::telemetry::{Telemetry, probes};
 use progress::Watch;
 pub use queues::{Opened, Systems};
+use reload::Reloader;
+pub use schedules::schedules;
 
 /// How often queue depths are looked up for `/health`, and histograms folded.
 const UPKEEP: Duration = Duration::from_secs(1);
@@ -30,8 +33,10 @@ pub enum StartError {
     #[error("queues.{name}: {why}")]
     Queue { name: String, why: String },
     /// Another process has its file open.
-    #[error("queues.{name}: {why}")]
-    Owned { name: String, why: String, socket: PathBuf },
+    #[error("{key}: {why}")]
+    Owned { key: String, why: String, socket: PathBuf },
+    #[error("state: {0}")]
+    State(String),
     #[error("executors.{name}: {why}")]
     Executor { name: String, why: String },
     #[error("{0}")]
@@ -42,9 +47,9 @@ pub enum StartError {
 pub struct App {
     pub shared: Arc<Shared>,
     pub desk: Arc<Desk>,
-    pub systems: Systems,
+    pub reloader: Arc<Reloader>,
+    pub systems: Arc<Systems>,
     engine: Engine,
-    executors: Vec<Arc<dyn Executor>>,
     listeners: JoinSet<()>,
     closing: CancellationToken,
     grace: Duration,
@@ -59,27 +64,34 @@ impl App {
         let config = &loaded.config;
         let telemetry = Telemetry::install().map_err(StartError::Other)?;
         let shared = Arc::new(shared(config, &telemetry));
-        let systems = Systems::open_soon(config, &loaded.source.base, shared.clock).await?;
+        let systems = Arc::new(Systems::open_soon(config, &loaded.source.base, shared.clock).await?);
         let executors = parts::executors(config, &loaded.source.base)?;
         let pools = parts::pools(config, &shared, &systems, &executors, &telemetry)?;
-        let desk = Arc::new(systems.desk(config, Some(shared.clone())));
+        let reloader = Arc::new(Reloader::new(loaded, systems.clone(), pools.clone(), executors.clone(), &telemetry));
+        let schedules = schedules::schedules(config, &systems, shared.clock, &telemetry)?;
+        let desk = systems.desk(config, Some(shared.clone())).with_reload(on_reload(&reloader));
+        let desk = Arc::new(desk.with_schedules(schedules.clone()));
         let watch = Arc::new(Watch::new(shared.clone(), &pools, &systems, &telemetry));
         let closing = desk.closing.clone();
         let mut listeners = listen(config, loaded, &desk, &systems, &closing).await?;
         serve_probes(config, telemetry.clone(), watch.clone(), &closing, &mut listeners).await?;
         listeners.spawn(upkeep(telemetry, watch, closing.clone()));
-        warm(&executors).await;
-        let executors = executors.into_values().collect();
+        parts::warm(executors.iter()).await;
+        drop(executors);
         let grace = config.worker.grace.0;
         let engine = Engine::start(shared.clone(), &pools);
-        Ok(App { shared, desk, systems, engine, executors, listeners, closing, grace })
+        if let Some(schedules) = schedules {
+            listeners.spawn(schedules.run(shared.stop.clone()));
+        }
+        Ok(App { shared, desk, reloader, systems, engine, listeners, closing, grace })
     }
 
     /// Stops in two stages, then closes what it stood on. [`Shared::abandon`] cuts the first stage short.
     pub async fn stop(self) {
-        let App { engine, executors, mut listeners, systems, closing, grace, .. } = self;
+        let App { engine, reloader, mut listeners, systems, closing, grace, .. } = self;
         engine.stop(grace).await;
-        let stops = executors.iter().map(|executor| executor.stop(Duration::from_secs(5)));
+        let executors = reloader.executors().await;
+        let stops = executors.iter().map(|executor| executor.stop(reload::STOP));
         futures_util::future::join_all(stops).await;
         closing.cancel();
         while listeners.join_next().await.is_some() {}
@@ -137,14 +149,16 @@ async fn serve_probes(
     Ok(())
 }
 
-/// Starts what executors can start before the first job; what cannot start says so when a job needs it.
-async fn warm(executors: &parts::Executors) {
-    let warm = executors.iter().map(async |(name, executor)| {
-        if let Err(why) = executor.warm().await {
-            tracing::error!(executor = %name, "cannot start: {why}; its jobs will wait as misconfigured");
-        }
-    });
-    futures_util::future::join_all(warm).await;
+/// What the API does when it is asked to reload.
+fn on_reload(reloader: &Arc<Reloader>) -> admin::desk::Reload {
+    let reloader = reloader.clone();
+    Arc::new(move || {
+        let reloader = reloader.clone();
+        Box::pin(async move {
+            let reloaded = reloader.reload().await.map_err(|why| why.to_string())?;
+            serde_json::to_value(reloaded).map_err(|error| error.to_string())
+        })
+    })
 }
 
 async fn upkeep(telemetry: Telemetry, watch: Arc<Watch>, closing: CancellationToken) {

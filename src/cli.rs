@@ -13,12 +13,16 @@ mod filter;
 mod jobs;
 mod plugin;
 mod queues;
+mod reload;
+mod routes;
 pub mod run;
+mod schedules;
 mod schema;
 pub mod screen;
 pub mod session;
 mod story;
 mod submit;
+mod top;
 mod words;
 
 use std::path::PathBuf;
@@ -76,11 +80,15 @@ enum Command {
     Jobs(jobs::Jobs),
     Queues(queues::Queues),
     Breakers(breakers::Breakers),
+    Routes(routes::Routes),
+    Top(top::Top),
+    Reload(reload::Reload),
     DeadLetters(dead_letters::DeadLetters),
     Audit(audit::Audit),
     Check(check::Check),
     Explain(explain::Explain),
     Plugin(plugin::Plugin),
+    Schedules(schedules::Schedules),
     Schema(schema::Schema),
     Completions(completions::Completions),
 }
@@ -144,7 +152,11 @@ fn dispatch(command: Command, globals: &Globals, screen: &mut Screen) -> Result<
         Command::Jobs(args) => wait_for(jobs::run(args, globals, screen)),
         Command::Queues(args) => wait_for(queues::run(args, globals, screen)),
         Command::Breakers(args) => wait_for(breakers::run(args, globals, screen)),
+        Command::Routes(args) => wait_for(routes::run(args, globals, screen)),
+        Command::Top(args) => wait_for(top::run(args, globals, screen)),
+        Command::Reload(args) => wait_for(reload::run(args, globals, screen)),
         Command::DeadLetters(args) => wait_for(dead_letters::run(args, globals, screen)),
+        Command::Schedules(args) => wait_for(schedules::run(args, globals, screen)),
         Command::Audit(args) => wait_for(audit::run(args, globals, screen)),
         Command::Plugin(args) => wait_for(plugin::run(args, globals, screen)),
     }

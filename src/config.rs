@@ -1,5 +1,6 @@
 //! The config file as written, checked and explained. `config/default.yaml` names every key.
 
+pub mod after;
 pub mod breaker;
 pub mod check;
 pub mod executor;
@@ -12,8 +13,10 @@ pub mod problem;
 pub mod queue;
 mod read;
 pub mod route;
+pub mod schedule;
 pub mod secret;
 pub mod source;
+pub mod state;
 pub mod worker;
 mod yaml;
 
@@ -22,13 +25,16 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use crate::routing::RouteTable;
+pub use after::{NextJob, UniqueJobs};
 pub use executor::Executor;
 pub use pool::Pool;
 pub use problem::Problem;
 pub use queue::{Queue, QueueKind};
 pub use route::Route;
+pub use schedule::Schedule;
 pub use secret::Secret;
 pub use source::{Loaded, Refused, load, locate};
+pub use state::State;
 pub use worker::{Api, Listen, Telemetry, Worker};
 
 /// Every key with its default and one comment, as text to print or to start a file from.
@@ -42,8 +48,13 @@ pub struct Config {
     pub api: Api,
     pub telemetry: Telemetry,
     pub queues: BTreeMap<String, Queue>,
+    /// What is remembered beyond one job; in the file of the first embedded queue when absent, nowhere without one.
+    #[serde(default)]
+    pub state: Option<State>,
     pub executors: BTreeMap<String, Executor>,
     pub routes: Vec<Route>,
+    /// Jobs that are submitted by themselves, by name.
+    pub schedules: BTreeMap<String, Schedule>,
     /// When there are none, one named `default` takes from every queue that no exit names.
     #[serde(default)]
     pub pools: BTreeMap<String, Pool>,
@@ -56,8 +67,10 @@ impl Default for Config {
             api: Api::default(),
             telemetry: Telemetry::default(),
             queues: BTreeMap::from([("jobs".to_owned(), Queue::default())]),
+            state: None,
             executors: BTreeMap::new(),
             routes: Vec::new(),
+            schedules: BTreeMap::new(),
             pools: BTreeMap::new(),
         };
         config.complete();
@@ -74,8 +87,13 @@ impl Config {
         RouteTable::new(self.routes.iter().map(|route| (route.kind.as_str(), route.version.as_deref())))
     }
 
-    /// Adds the pool that is meant where none is written.
+    /// Adds the state store and the pool that are meant where none is written.
     fn complete(&mut self) {
+        let mut embedded = self.queues.values().filter_map(|queue| match &queue.kind {
+            QueueKind::Embedded(embedded) => Some(State::in_file(&embedded.path)),
+            QueueKind::Memory(_) => None,
+        });
+        self.state = self.state.take().or_else(|| embedded.next());
         if !self.pools.is_empty() {
             return;
         }

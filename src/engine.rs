@@ -1,6 +1,7 @@
 //! The path of one job, whatever queue it comes from and whatever runs it.
 
 mod admitted;
+mod beyond;
 pub mod breaker;
 pub mod budget;
 pub mod context;
@@ -14,9 +15,12 @@ pub mod parking;
 pub mod pool;
 pub mod routes;
 pub mod running;
+pub mod screen;
 mod settle;
+pub mod then;
 pub mod throttle;
 pub mod turns;
+pub mod unique;
 pub mod window;
 pub mod worker;
 
@@ -102,7 +106,8 @@ impl Shared {
         self.pools().find_map(jobs).unwrap_or_default()
     }
 
-    fn pools(&self) -> impl Iterator<Item = Arc<Pool>> {
+    /// The pools that run.
+    pub fn pools(&self) -> impl Iterator<Item = Arc<Pool>> {
         self.pools.get().into_iter().flatten().filter_map(Weak::upgrade)
     }
 }

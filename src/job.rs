@@ -4,6 +4,7 @@ pub mod decode;
 pub mod event;
 pub mod failure;
 pub mod life;
+pub mod next;
 
 use std::sync::Arc;
 
@@ -108,6 +109,17 @@ pub struct Batch {
     pub id: Arc<str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
+    /// Which of the batch's jobs this one goes on for, where it comes after another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<Arc<str>>,
+}
+
+impl Batch {
+    /// Under which id the job `id` is counted.
+    #[must_use]
+    pub fn member(&self, id: &Arc<str>) -> Arc<str> {
+        self.member.clone().unwrap_or_else(|| id.clone())
+    }
 }
 
 /// A decoded message: what is to be done, for whom, until when, and what has happened to it so far.

@@ -9,15 +9,17 @@ mod process;
 mod queue;
 mod recorder;
 mod route;
+mod schedule;
 
 use crate::clock::Clock;
-use names::{BUILD_INFO, DELIVERY_BYTES, DELIVERY_BYTES_LIMIT};
+use names::{BUILD_INFO, DELIVERY_BYTES, DELIVERY_BYTES_LIMIT, RELOADS};
 use recorder::{Gauge, Labels, Registry};
 
 pub use guard::GuardMetrics;
 pub use pool::{ExitMetrics, PoolMetrics, SourceMetrics, Wait, Waiting};
 pub use queue::QueueMetrics;
 pub use route::RouteMetrics;
+pub use schedule::ScheduleMetrics;
 
 /// The metrics of one worker. Clones share them; nothing is global, so that tests may have several side by side.
 #[derive(Clone)]
@@ -64,10 +66,22 @@ impl Telemetry {
         GuardMetrics::new(&self.registry, &Labels::default().with("executor", executor))
     }
 
+    /// The config was reloaded, or refused.
+    pub fn reloaded(&self, done: bool) {
+        let result = Labels::default().with("result", if done { "done" } else { "refused" });
+        self.registry.counter(&RELOADS, &result).increment(1);
+    }
+
     /// The metrics of one queue, brought up to date from its counts before a scrape.
     #[must_use]
     pub fn queue(&self, queue: &str, clock: Clock) -> QueueMetrics {
         QueueMetrics::new(&self.registry, &Labels::default().with("queue", queue), clock)
+    }
+
+    /// The metrics of one schedule. Take them once, at start.
+    #[must_use]
+    pub fn schedule(&self, schedule: &str) -> ScheduleMetrics {
+        ScheduleMetrics::new(&self.registry, &Labels::default().with("schedule", schedule))
     }
 
     /// Everything in the text format of Prometheus.

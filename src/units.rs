@@ -155,11 +155,17 @@ impl<'de> Deserialize<'de> for Rate {
     }
 }
 
-impl Serialize for Rate {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl std::fmt::Display for Rate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let per = spell_duration(self.per);
         let per = per.strip_prefix('1').filter(|unit| !unit.starts_with(|first: char| first.is_ascii_digit())).unwrap_or(&per);
-        serializer.serialize_str(&format!("{}/{per}", self.count))
+        write!(f, "{}/{per}", self.count)
+    }
+}
+
+impl Serialize for Rate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

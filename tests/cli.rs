@@ -1,5 +1,7 @@
 //! The program as its users run it: every help page, every answer, without a worker and with one.
 
+#[path = "cli/after.rs"]
+mod after;
 #[path = "cli/breakers.rs"]
 mod breakers;
 #[path = "cli/disk.rs"]
@@ -14,6 +16,10 @@ mod letters;
 mod looking;
 #[path = "cli/plugins.rs"]
 mod plugins;
+#[path = "cli/reloading.rs"]
+mod reloading;
+#[path = "cli/schedules.rs"]
+mod schedules;
 #[path = "cli/submitting.rs"]
 mod submitting;
 #[path = "cli/worker.rs"]

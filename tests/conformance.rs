@@ -9,6 +9,8 @@ mod jobs;
 mod kinds;
 #[path = "conformance/parking.rs"]
 mod parking;
+#[path = "conformance/state.rs"]
+mod state;
 mod support;
 
 /// Makes a test of every case for every kind, in a module named after the kind.
@@ -47,4 +49,28 @@ suite![
     jobs::a_stop_gives_back_what_runs_and_counts_nothing,
     jobs::a_job_of_three_leases_runs_once,
     jobs::a_marked_job_that_comes_again_is_charged_a_crash,
+];
+
+/// As `suite!`, for the state stores.
+macro_rules! state_suite {
+    ($($case:ident),* $(,)?) => {
+        mod state_in_memory {
+            $(#[tokio::test] async fn $case() { super::state::$case(&super::state::memory()).await; })*
+        }
+        mod state_embedded {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() { super::state::$case(&super::state::embedded()).await; })*
+        }
+    };
+}
+
+state_suite![
+    a_value_is_kept_as_it_was_put_and_gone_when_removed,
+    a_change_is_made_only_while_its_condition_holds,
+    a_key_that_came_back_is_another_version,
+    changes_are_made_all_or_none,
+    of_many_who_change_at_once_each_is_counted_once,
+    an_expired_value_is_absent,
+    a_scan_goes_through_a_prefix_in_pages,
+    what_is_too_large_is_refused_with_a_sentence,
 ];

@@ -7,11 +7,17 @@ mod faults;
 mod outages;
 #[path = "engine/pipeline.rs"]
 mod pipeline;
+#[path = "engine/screen.rs"]
+mod screen;
 mod support;
 #[path = "engine/suspicion.rs"]
 mod suspicion;
+#[path = "engine/then.rs"]
+mod then;
 #[path = "engine/turns.rs"]
 mod turns;
+#[path = "engine/unique.rs"]
+mod unique;
 #[path = "engine/unrouted.rs"]
 mod unrouted;
 #[path = "engine/world.rs"]

@@ -53,6 +53,7 @@ fn pool(shared: &Arc<Shared>, queue: Arc<dyn Queue>, executor: Arc<dyn Executor>
     let telemetry = Telemetry::install().expect("metrics");
     let metrics = telemetry.pool("default");
     let feed = Feed {
+        screen: windlass::engine::screen::Screen::default(),
         name: queue.name().into(),
         decoding: Decoding::Envelope,
         again: Arc::new(Exit::new(queue.sink(), metrics.exit("again"))),
@@ -74,6 +75,8 @@ fn pool(shared: &Arc<Shared>, queue: Arc<dyn Queue>, executor: Arc<dyn Executor>
         policy: Policy::default(),
         rules: Arc::new(rules),
         order_hold: None,
+        unique: None,
+        then: None,
         results: None,
         dead_letters: None,
         metrics: telemetry.route("default", "bench.*", "noop"),

@@ -60,10 +60,10 @@ fn open(scratch: &tempfile::TempDir) -> Arc<Store> {
 async fn work(load: &Load, store: &Arc<Store>, ids: Ids) -> Rate {
     let queue: Arc<dyn Queue> = store.queue("bench", "bench");
     let counter = Arc::new(Counter::default());
-    let slots = Semaphore::new(load.tasks);
+    let slots = Semaphore::new(2 * load.tasks);
     let hands = Arc::new(Hands { deliveries: Mutex::default(), count: Semaphore::new(0), slots });
     let source = queue.source(sort(&Decoding::Envelope)).await.expect("the first source");
-    let mut tasks = vec![tokio::spawn(lease(source, hands.clone()))];
+    let mut tasks = vec![tokio::spawn(lease(source, load.tasks, hands.clone()))];
     for _ in 0..load.tasks {
         tasks.push(tokio::spawn(produce(queue.sink(), load.body, ids, counter.clone())));
         tasks.push(tokio::spawn(consume(hands.clone(), counter.clone())));
@@ -88,11 +88,12 @@ async fn produce(sink: Arc<dyn Sink>, body: usize, ids: Ids, counter: Arc<Counte
     }
 }
 
-async fn lease(mut source: Box<dyn Source>, hands: Arc<Hands>) {
-    while let Ok(first) = hands.slots.acquire().await {
-        first.forget();
+/// Leases ahead of need and many at a time, as the engine's window does.
+async fn lease(mut source: Box<dyn Source>, tasks: usize, hands: Arc<Hands>) {
+    while let Ok(some) = hands.slots.acquire_many(u32::try_from(tasks).unwrap_or(u32::MAX)).await {
+        some.forget();
         let more = hands.slots.forget_permits(usize::MAX >> 4);
-        let room = Room { jobs: 1 + more, bytes: 64 << 20, lease: Duration::from_secs(30) };
+        let room = Room { jobs: tasks + more, bytes: 64 << 20, lease: Duration::from_secs(30) };
         let Ok(deliveries) = source.next(room).await else { return };
         let count = deliveries.len();
         hands.slots.add_permits(room.jobs - count);

@@ -13,6 +13,7 @@ use crate::engine::Shared;
 use crate::engine::budget::Budget;
 use crate::job::Decoding;
 use crate::ports::{Admin, Cursor, Entry, Filter, Page, QueueStats, State};
+use crate::schedules::Schedules;
 use crate::telemetry::Wait;
 
 /// The longest that a request waits for the end of a job.
@@ -24,6 +25,9 @@ const BODIES: usize = 64 << 20;
 
 /// Counts what a system took in against what it holds and what has left it; a JSON document with `ok`.
 pub type Auditor = Arc<dyn Fn() -> BoxFuture<'static, Result<serde_json::Value, String>> + Send + Sync>;
+
+/// Has the worker read its config again; what it changed, or why nothing was.
+pub type Reload = Arc<dyn Fn() -> BoxFuture<'static, Result<serde_json::Value, String>> + Send + Sync>;
 
 /// One system of queues, such as a database file.
 #[derive(Clone)]
@@ -73,6 +77,9 @@ pub struct Desk {
     pub body_limit: usize,
     /// In a worker: who it is and what it runs.
     pub worker: Option<(WorkerFacts, Arc<Shared>)>,
+    pub(super) reload: Option<Reload>,
+    /// The periodic jobs of the config.
+    pub schedules: Option<Arc<Schedules>>,
     /// Ends the waiting of every request.
     pub closing: CancellationToken,
     pub(super) bodies: Budget,
@@ -83,13 +90,25 @@ impl Desk {
     #[must_use]
     pub fn new(systems: Vec<System>, queues: Vec<Place>, body_limit: usize) -> Self {
         let bodies = Budget::new(BODIES.max(body_limit));
-        Desk { systems, queues, body_limit, worker: None, closing: CancellationToken::new(), bodies }
+        let closing = CancellationToken::new();
+        Desk { systems, queues, body_limit, worker: None, reload: None, schedules: None, closing, bodies }
     }
 
     /// Puts a living worker behind the desk: running jobs are seen and can be cancelled.
     #[must_use]
     pub fn with_worker(self, facts: WorkerFacts, shared: Arc<Shared>) -> Self {
         Desk { worker: Some((facts, shared)), ..self }
+    }
+
+    /// Lets operators have the worker read its config again.
+    #[must_use]
+    pub fn with_reload(self, reload: Reload) -> Self {
+        Desk { reload: Some(reload), ..self }
+    }
+
+    #[must_use]
+    pub fn with_schedules(self, schedules: Option<Arc<Schedules>>) -> Self {
+        Desk { schedules, ..self }
     }
 
     pub(super) fn largest_body(&self) -> usize {

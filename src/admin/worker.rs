@@ -25,14 +25,23 @@ pub struct WorkerView {
 }
 
 pub(super) async fn show(State(desk): State<Arc<Desk>>) -> Result<Json<WorkerView>, Refusal> {
-    let (facts, shared) =
-        desk.worker.as_ref().ok_or_else(|| Refusal::not_found("no worker lives here: start one with windlass run"))?;
+    let (facts, shared) = desk.worker.as_ref().ok_or_else(no_worker)?;
     let mut running = shared.running.list();
     for job in &mut running {
         job.log_tail.clear();
     }
     let uptime = between(facts.started, Timestamp::now()).as_secs();
     Ok(Json(WorkerView { facts: facts.clone(), uptime, running }))
+}
+
+/// Has the worker read its config again.
+pub(super) async fn reload(State(desk): State<Arc<Desk>>) -> Result<Json<Value>, Refusal> {
+    let reload = desk.reload.as_ref().ok_or_else(no_worker)?;
+    reload().await.map(Json).map_err(|why| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, why))
+}
+
+pub(super) fn no_worker() -> Refusal {
+    Refusal::not_found("no worker lives here: start one with windlass run")
 }
 
 /// Audits every system that keeps a ledger.

@@ -17,9 +17,13 @@ use crate::engine::guard::Guard;
 use crate::engine::parking::Parking;
 use crate::engine::pool::{Feed, InWindow, Pool, Unrouted};
 use crate::engine::routes::{Route, Routes};
+use crate::engine::screen::Screen;
+use crate::engine::then::Then;
+use crate::engine::unique::Unique;
 use crate::engine::window::Window;
 use crate::executors::command::CommandExecutor;
 use crate::executors::python::PythonExecutor;
+use crate::expression::{Expression, Scope, Wrong};
 use crate::ports::Executor;
 use crate::telemetry::{PoolMetrics, Telemetry};
 
@@ -31,14 +35,29 @@ pub type Executors = BTreeMap<String, Arc<dyn Executor>>;
 /// # Errors
 /// Which one cannot be built, and why.
 pub fn executors(config: &Config, base: &Path) -> Result<Executors, StartError> {
-    let build = |(name, executor): (&String, &config::Executor)| {
-        let built: Result<Arc<dyn Executor>, String> = match &executor.kind {
-            ExecutorKind::Command(command) => CommandExecutor::new(name, command.clone(), base).map(|built| built as _),
-            ExecutorKind::Python(python) => PythonExecutor::new(name, python.clone(), base).map(|built| built as _),
-        };
-        built.map(|built| (name.clone(), built)).map_err(|why| StartError::Executor { name: name.clone(), why })
+    config.executors.iter().map(|(name, block)| Ok((name.clone(), executor(name, block, base)?))).collect()
+}
+
+/// Builds one executor.
+///
+/// # Errors
+/// Why it cannot be built.
+pub fn executor(name: &str, block: &config::Executor, base: &Path) -> Result<Arc<dyn Executor>, StartError> {
+    let built: Result<Arc<dyn Executor>, String> = match &block.kind {
+        ExecutorKind::Command(command) => CommandExecutor::new(name, command.clone(), base).map(|built| built as _),
+        ExecutorKind::Python(python) => PythonExecutor::new(name, python.clone(), base).map(|built| built as _),
     };
-    config.executors.iter().map(build).collect()
+    built.map_err(|why| StartError::Executor { name: name.to_owned(), why })
+}
+
+/// Starts what executors can start before the first job; what cannot start says so when a job needs it.
+pub async fn warm(executors: impl Iterator<Item = (&String, &Arc<dyn Executor>)>) {
+    let warm = executors.map(async |(name, executor)| {
+        if let Err(why) = executor.warm().await {
+            tracing::error!(executor = %name, "cannot start: {why}; its jobs will wait as misconfigured");
+        }
+    });
+    futures_util::future::join_all(warm).await;
 }
 
 /// Puts the pools together.
@@ -52,19 +71,24 @@ pub fn pools(
     executors: &Executors,
     telemetry: &Telemetry,
 ) -> Result<Vec<Arc<Pool>>, StartError> {
-    let guards = config.executors.iter().map(|(name, executor)| (name.as_str().into(), executor.breaker.settings()));
-    shared.guards.set(guards, |name, settings| Guard::new(name, settings, shared.clock, telemetry.guard(name)));
+    guards(config, shared, telemetry);
     let bench = Bench { config, shared, systems, executors, telemetry };
     config.pools.iter().map(|(name, pool)| bench.pool(name, pool, shared.clone()).map(Arc::new)).collect()
 }
 
+/// Puts a guard before every executor; one whose breaker is as it was keeps its own.
+pub(super) fn guards(config: &Config, shared: &Shared, telemetry: &Telemetry) {
+    let guards = config.executors.iter().map(|(name, executor)| (name.as_str().into(), executor.breaker.settings()));
+    shared.guards.set(guards, |name, settings| Guard::new(name, settings, shared.clock, telemetry.guard(name)));
+}
+
 /// What pools are built from.
-struct Bench<'a> {
-    config: &'a Config,
-    shared: &'a Arc<Shared>,
-    systems: &'a Systems,
-    executors: &'a Executors,
-    telemetry: &'a Telemetry,
+pub(super) struct Bench<'a> {
+    pub config: &'a Config,
+    pub shared: &'a Arc<Shared>,
+    pub systems: &'a Systems,
+    pub executors: &'a Executors,
+    pub telemetry: &'a Telemetry,
 }
 
 impl Bench<'_> {
@@ -95,6 +119,7 @@ impl Bench<'_> {
             name: opened.queue.name().into(),
             queue: opened.queue.clone(),
             decoding: opened.decoding.clone(),
+            screen: self.screen(name)?,
             again: Arc::new(Exit::new(opened.queue.sink(), metrics.exit(name))),
             dead_letters: Arc::new(Exit::new(dead.clone(), metrics.exit(dead.address()))),
             metrics: metrics.source(name),
@@ -105,12 +130,18 @@ impl Bench<'_> {
         }))
     }
 
+    fn screen(&self, queue: &str) -> Result<Screen, StartError> {
+        let wrong = |wrong: Wrong| StartError::Queue { name: queue.to_owned(), why: format!("where: {}", wrong.message) };
+        self.config.queues.get(queue).map_or(Ok(Screen::default()), |block| block.screen().map_err(wrong))
+    }
+
     fn exit(&self, queue: Option<&str>, metrics: &PoolMetrics) -> Result<Option<Arc<Exit>>, StartError> {
         let build = |name: &str| Ok(Arc::new(Exit::new(self.systems.get(name)?.queue.sink(), metrics.exit(name))));
         queue.map(build).transpose()
     }
 
-    fn routes(&self, name: &str, pool: &config::Pool, metrics: &PoolMetrics) -> Result<Routes, StartError> {
+    /// The routes of a pool.
+    pub fn routes(&self, name: &str, pool: &config::Pool, metrics: &PoolMetrics) -> Result<Routes, StartError> {
         let table = self.config.route_table().map_err(|_| StartError::Other("two routes take the same jobs".into()))?;
         let routes = self.config.routes.iter().map(|route| self.route(name, pool, route, metrics).map(Arc::new));
         Ok(Routes::new(table, routes.collect::<Result<_, _>>()?))
@@ -127,9 +158,31 @@ impl Bench<'_> {
             policy: route.policy(pool),
             rules: Arc::new(route.rules(self.shared.guards.get(&route.run))),
             order_hold: route.order_hold.longest(),
+            unique: self.unique(route)?,
+            then: self.then(route, metrics)?,
             results: self.exit(route.results.as_deref(), metrics)?,
             dead_letters: self.exit(route.dead_letters.as_deref(), metrics)?,
             metrics: self.telemetry.route(name, &route.name(), &route.run),
         })
     }
+
+    fn unique(&self, route: &config::Route) -> Result<Option<Unique>, StartError> {
+        let (Some(unique), Some(holders)) = (&route.unique, self.systems.holders()) else { return Ok(None) };
+        let key = Expression::compile(&unique.key, Scope::Job).map_err(|wrong| misread(route, "unique.key", &wrong))?;
+        Ok(Some(Unique { key, span: unique.span.0, holders }))
+    }
+
+    fn then(&self, route: &config::Route, metrics: &PoolMetrics) -> Result<Option<Then>, StartError> {
+        let Some(then) = &route.then else { return Ok(None) };
+        let key = then.key.as_ref().map(|key| Expression::compile(key, Scope::Result)).transpose();
+        Ok(Some(Then {
+            kind: then.kind.as_str().into(),
+            exit: self.exit(then.queue.as_deref(), metrics)?,
+            key: key.map_err(|wrong| misread(route, "then.key", &wrong))?,
+        }))
+    }
+}
+
+fn misread(route: &config::Route, key: &str, wrong: &Wrong) -> StartError {
+    StartError::Other(format!("the route {}: {key}: {}", route.name(), wrong.message))
 }

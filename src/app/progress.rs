@@ -14,7 +14,7 @@ use crate::engine::exit::Exit;
 use crate::engine::pool::{Feed, Pool};
 use crate::ports::{Admin, QueueStats};
 use crate::telemetry::probes::{Check, Health, Progress, Status};
-use crate::telemetry::{QueueMetrics, Telemetry};
+use crate::telemetry::{QueueMetrics, Telemetry, Wait};
 
 /// A queue with a backlog and free slots that yields nothing for this long is stuck.
 const STUCK: Duration = Duration::from_secs(60);
@@ -93,8 +93,12 @@ impl Progress for Watch {
         for pool in &self.pools {
             #[expect(clippy::cast_precision_loss, reason = "nobody has 2^53 slots")]
             pool.metrics.slots_used.set(pool.window.used() as f64);
-            for (reason, count) in pool.window.waits() {
-                pool.metrics.waiting(reason, count);
+            pool.window.waited().into_iter().for_each(|(reason, count)| pool.metrics.waits(reason, count));
+            let waits = pool.window.waits();
+            let alone = usize::from(self.shared.suspects.try_lock().is_err());
+            for reason in Wait::IN_WINDOW {
+                let more = if reason == Wait::Suspect { alone } else { 0 };
+                pool.metrics.waiting(reason, waits.get(&reason).copied().unwrap_or_default() + more);
             }
         }
         #[expect(clippy::cast_precision_loss, reason = "a gauge need not tell single bytes of petabytes")]

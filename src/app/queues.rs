@@ -10,12 +10,15 @@ use tokio::time::{Instant, sleep};
 use super::StartError;
 use crate::admin::{Auditor, Desk, Place, System, WorkerFacts, connect, desk::PoolFacts};
 use crate::clock::Clock;
-use crate::config::{Config, QueueKind};
+use crate::config::{Config, QueueKind, State};
 use crate::engine::Shared;
+use crate::engine::unique::Holders;
 use crate::job::Decoding;
-use crate::ports::Queue;
+use crate::ports::{Admin, Queue};
 use crate::queues::embedded::{self, Store, StoreOptions};
 use crate::queues::memory::Memory;
+use crate::state::StateStore;
+use crate::state::memory::MemoryState;
 
 /// The most messages that a queue in memory holds.
 const MEMORY: usize = 100_000;
@@ -36,6 +39,8 @@ pub struct Opened {
 pub struct Systems {
     queues: BTreeMap<String, Opened>,
     stores: Vec<(PathBuf, Arc<Store>)>,
+    /// What is remembered beyond one job, where the config has a place for it.
+    pub state: Option<Arc<dyn StateStore>>,
 }
 
 impl Systems {
@@ -45,13 +50,13 @@ impl Systems {
     /// Which one cannot be opened, why, and what to do.
     pub fn open(config: &Config, base: &Path, clock: Clock) -> Result<Self, StartError> {
         let memory = Memory::new(clock, MEMORY);
-        let mut systems = Systems { queues: BTreeMap::new(), stores: Vec::new() };
+        let mut systems = Systems { queues: BTreeMap::new(), stores: Vec::new(), state: None };
         for (name, queue) in &config.queues {
             let decoding = queue.decode.decoding();
             let opened = match &queue.kind {
                 QueueKind::Memory(_) => Opened { queue: Arc::new(memory.queue(name)), decoding, place: None },
                 QueueKind::Embedded(embedded) => {
-                    let index = systems.store(embedded, base).map_err(|error| refused(name, &error))?;
+                    let index = systems.store(embedded, base).map_err(|error| refused(name, error))?;
                     let inner = embedded.queue.clone().unwrap_or_else(|| name.clone());
                     let queue = systems.stores[index].1.queue(name, &inner);
                     Opened { queue, decoding, place: Some((index, inner)) }
@@ -59,7 +64,18 @@ impl Systems {
             };
             systems.queues.insert(name.clone(), opened);
         }
+        systems.state = config.state.as_ref().map(|state| systems.state(state, base, clock)).transpose()?;
         Ok(systems)
+    }
+
+    fn state(&mut self, state: &State, base: &Path, clock: Clock) -> Result<Arc<dyn StateStore>, StartError> {
+        let State::Embedded(embedded) = state else { return Ok(Arc::new(MemoryState::new(clock))) };
+        let config = embedded::config::EmbeddedConfig { path: embedded.path.clone(), ..Default::default() };
+        let index = self.store(&config, base).map_err(|error| match error {
+            embedded::OpenError::Owned { .. } => owned("state", error),
+            error => StartError::State(error.to_string()),
+        })?;
+        Ok(self.stores[index].1.clone())
     }
 
     /// As [`Systems::open`]; a command that has a file open for a moment is waited for, a worker is not.
@@ -96,6 +112,18 @@ impl Systems {
         self.queues.get(name).ok_or_else(missing)
     }
 
+    /// Who holds which unique key; none where nothing is remembered.
+    #[must_use]
+    pub fn holders(&self) -> Option<Arc<Holders>> {
+        let resident = |(name, opened): (&String, &Opened)| {
+            let (system, inner) = opened.place.as_ref()?;
+            let admin: Arc<dyn Admin> = self.stores[*system].1.clone();
+            Some((name.as_str().into(), (admin, inner.as_str().into())))
+        };
+        let residents = self.queues.iter().filter_map(resident).collect();
+        self.state.clone().map(|state| Arc::new(Holders { state, residents }))
+    }
+
     /// The sockets through which other processes act while this one lives.
     pub fn sockets(&self) -> impl Iterator<Item = PathBuf> {
         self.stores.iter().map(|(path, _)| embedded::socket_path(path))
@@ -129,18 +157,25 @@ impl Systems {
     }
 
     /// Writes out what is open and lets the files go.
-    pub async fn close(self) {
-        for (_, store) in self.stores {
+    pub async fn close(&self) {
+        for (_, store) in &self.stores {
             store.close().await;
         }
     }
 }
 
-fn refused(name: &str, error: &embedded::OpenError) -> StartError {
-    let (name, why) = (name.to_owned(), error.to_string());
+fn refused(name: &str, error: embedded::OpenError) -> StartError {
     match error {
-        embedded::OpenError::Owned { socket, .. } => StartError::Owned { name, why, socket: socket.clone() },
-        _ => StartError::Queue { name, why },
+        embedded::OpenError::Owned { .. } => owned(&format!("queues.{name}"), error),
+        error => StartError::Queue { name: name.to_owned(), why: error.to_string() },
+    }
+}
+
+fn owned(key: &str, error: embedded::OpenError) -> StartError {
+    let (key, why) = (key.to_owned(), error.to_string());
+    match error {
+        embedded::OpenError::Owned { socket, .. } => StartError::Owned { key, why, socket },
+        _ => StartError::Other(format!("{key}: {why}")),
     }
 }
 

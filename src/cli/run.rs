@@ -7,19 +7,24 @@ use crate::app::{App, StartError};
 use crate::config::Loaded;
 use crate::units::spell_duration;
 
-/// Runs the pools of a config until SIGTERM or SIGINT; a second one abandons what still runs.
+/// Runs the pools of a config until SIGTERM or SIGINT; a second one abandons what still runs. SIGHUP reloads the config.
 ///
 /// # Errors
 /// Why the worker cannot start.
 pub async fn run(loaded: &Loaded) -> Result<(), Failure> {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let [mut terminate, mut interrupt, mut hangup] =
+        [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal).map(|signal| signal.ok());
+    let (Some(terminate), Some(interrupt), Some(hangup)) = (&mut terminate, &mut interrupt, &mut hangup) else {
         return Err(Failure::failed("cannot listen to signals"));
     };
     let app = App::start(loaded).await.map_err(|error| failure(&error))?;
     announce(loaded, &app);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => drop(app.reloader.reload().await), // it has told the log
+        }
     }
     let shared = app.shared.clone();
     tracing::info!(
@@ -43,7 +48,7 @@ pub async fn run(loaded: &Loaded) -> Result<(), Failure> {
 /// A store that is held by another process or cannot be written may be free again later.
 fn failure(error: &StartError) -> Failure {
     match error {
-        StartError::Queue { .. } | StartError::Owned { .. } => Failure::unavailable(error.to_string()),
+        StartError::Queue { .. } | StartError::Owned { .. } | StartError::State(_) => Failure::unavailable(error.to_string()),
         StartError::Executor { .. } | StartError::Other(_) => Failure::failed(error.to_string()),
     }
 }

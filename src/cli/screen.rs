@@ -50,6 +50,15 @@ impl Screen {
         self.line(text.strip_suffix('\n').unwrap_or(text))
     }
 
+    /// Writes to the terminal as it is, at once.
+    ///
+    /// # Errors
+    /// As of standard output.
+    pub fn raw(&mut self, text: &str) -> io::Result<()> {
+        self.out.write_all(text.as_bytes())?;
+        self.out.flush()
+    }
+
     /// One JSON document on one line.
     ///
     /// # Errors

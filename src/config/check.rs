@@ -1,9 +1,11 @@
 //! `windlass check`: everything that is wrong with a config, at once and without running it.
 
+mod expressions;
 mod names;
 mod numbers;
 mod places;
 mod plugins;
+mod schedules;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -76,6 +78,9 @@ pub(super) fn inspect(source: &Source, config: &Config, whole: bool) -> Vec<Prob
     inspection.numbers();
     inspection.places();
     inspection.plugins();
+    inspection.schedules();
+    inspection.expressions();
+    inspection.after();
     if whole {
         inspection.idle();
     }

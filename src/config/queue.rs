@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::screen::Screen;
+use crate::expression::{Expression, Scope, Wrong};
 use crate::job::decode::{Decoding, RawType};
 use crate::queues::embedded::config::EmbeddedConfig;
+use crate::units::Span;
 
 /// `{ embedded: {...} }` or `{ memory: {} }`, and beside the kind what holds for every kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -11,6 +14,10 @@ use crate::queues::embedded::config::EmbeddedConfig;
 pub struct Queue {
     pub kind: QueueKind,
     pub decode: Decode,
+    /// An expression that is true of the jobs that are wanted; the others are discarded.
+    pub wanted: Option<String>,
+    /// Older jobs are dead-lettered as `expired`.
+    pub max_age: Option<Span>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +62,10 @@ struct Written {
     memory: Option<MemoryConfig>,
     #[serde(default)]
     decode: Decode,
+    #[serde(default, rename = "where")]
+    wanted: Option<String>,
+    #[serde(default)]
+    max_age: Option<Span>,
 }
 
 impl TryFrom<Written> for Queue {
@@ -66,7 +77,7 @@ impl TryFrom<Written> for Queue {
             (None, Some(memory)) => QueueKind::Memory(memory),
             _ => return Err("a queue has exactly one kind: write \"embedded: { path: windlass.db }\" or \"memory: {}\""),
         };
-        Ok(Queue { kind, decode: written.decode })
+        Ok(Queue { kind, decode: written.decode, wanted: written.wanted, max_age: written.max_age })
     }
 }
 
@@ -76,13 +87,24 @@ impl From<Queue> for Written {
             QueueKind::Embedded(embedded) => (Some(embedded), None),
             QueueKind::Memory(memory) => (None, Some(memory)),
         };
-        Written { embedded, memory, decode: queue.decode }
+        Written { embedded, memory, decode: queue.decode, wanted: queue.wanted, max_age: queue.max_age }
     }
 }
 
 impl Default for Queue {
     fn default() -> Self {
-        Queue { kind: QueueKind::Embedded(EmbeddedConfig::default()), decode: Decode::Envelope }
+        Queue { kind: QueueKind::Embedded(EmbeddedConfig::default()), decode: Decode::Envelope, wanted: None, max_age: None }
+    }
+}
+
+impl Queue {
+    /// What is asked of its jobs.
+    ///
+    /// # Errors
+    /// What is wrong with `where`.
+    pub fn screen(&self) -> Result<Screen, Wrong> {
+        let wanted = self.wanted.as_ref().map(|wanted| Expression::compile(wanted, Scope::Job)).transpose()?;
+        Ok(Screen { wanted, max_age: self.max_age.map(|span| span.0) })
     }
 }
 

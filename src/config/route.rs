@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::after::{NextJob, UniqueJobs};
 use super::pool::Pool;
 use crate::engine::guard::Guard;
 use crate::engine::limits::Limit;
@@ -61,6 +62,12 @@ pub struct Route {
     /// Limits on the jobs of each key.
     #[serde(default)]
     pub per_key: Limits,
+    /// Of jobs with the same key only one runs.
+    #[serde(default)]
+    pub unique: Option<UniqueJobs>,
+    /// The job that gets the result of one that was done.
+    #[serde(default)]
+    pub then: Option<NextJob>,
     /// The queue for results; the pool's when absent.
     #[serde(default)]
     pub results: Option<String>,

@@ -16,7 +16,7 @@ fn written(yaml: &str) -> Config {
 
 /// The default file with the blocks that it only shows (`#: `) in force.
 fn reference() -> String {
-    let shown = |line: &&str| !line.starts_with("executors: {}") && !line.starts_with("routes: []");
+    let shown = |line: &&str| ["executors: {}", "routes: []", "schedules: {}"].iter().all(|empty| !line.starts_with(empty));
     let lines = DEFAULT_YAML.lines().filter(shown).map(|line| line.strip_prefix("#: ").unwrap_or(line));
     lines.flat_map(|line| [line, "\n"]).collect()
 }
@@ -47,9 +47,11 @@ fn what_the_default_file_shows_of_routes_and_executors_are_their_defaults() {
     let shown = written(&reference());
     let minimal = written(
         "routes: [{ type: image.*, run: thumbs }]\nexecutors:\n  shell: { command: { run: [./thumb.sh] } }\n  \
-         thumbs: { python: { entry: 'plugins/thumbs.py:Thumbnails' } }\n",
+         thumbs: { python: { entry: 'plugins/thumbs.py:Thumbnails' } }\n\
+         schedules: { nightly: { cron: 0 7 * * *, queue: jobs, type: report.daily } }\n",
     );
     assert_eq!((&shown.routes, &shown.executors), (&minimal.routes, &minimal.executors));
+    assert_eq!(shown.schedules, minimal.schedules);
 }
 
 #[test]

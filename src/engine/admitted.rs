@@ -14,7 +14,7 @@ use super::running::Cancelled;
 use super::turns::Facts;
 use crate::job::decode::{Received, decode};
 use crate::job::{Job, Malformed, Message};
-use crate::outcome::{Class, Failure};
+use crate::outcome::{Class, Failure, Verdict};
 use crate::ports::{Delivery, Receipt};
 use crate::units::spell_size;
 
@@ -46,6 +46,8 @@ pub(super) enum Work {
     Park(Box<Job>, Arc<Route>, Failure),
     /// No route takes it, or it is too large for any.
     Refuse(Box<Job>, Failure),
+    /// Its source does not take it.
+    End(Box<Job>, Box<Verdict>),
     Bury(Malformed),
 }
 
@@ -106,7 +108,7 @@ impl Admitted {
 
     pub fn is(&self, queue: &str, id: &str) -> bool {
         let job = match &self.work {
-            Work::Run(job, _) | Work::Park(job, ..) | Work::Refuse(job, _) => job,
+            Work::Run(job, _) | Work::Park(job, ..) | Work::Refuse(job, _) | Work::End(job, _) => job,
             Work::Bury(_) => return false,
         };
         *self.feed.name == *queue && *job.id == *id
@@ -119,7 +121,10 @@ impl Pool {
         let Delivery { message, receipt, origin, published, unsettled } = delivery;
         let received = Received { origin, published, now: self.shared.clock.now() };
         let work = match decode(&message, &feed.decoding, &received) {
-            Ok(job) => self.work_of(Box::new(job), message.body.len(), feed),
+            Ok(job) => match feed.screen.verdict(&job, received.now) {
+                Some(verdict) => Work::End(Box::new(job), Box::new(verdict)),
+                None => self.work_of(Box::new(job), message.body.len(), feed),
+            },
             Err(malformed) => Work::Bury(malformed),
         };
         let lease = Leased::Here(Lease { receipt, renew_at: Instant::now() + self.shared.lease / 3 });
@@ -149,7 +154,7 @@ impl Pool {
             Work::Run(job, _) | Work::Park(job, ..) | Work::Refuse(job, _) => {
                 self.work_of(job, admitted.message.body.len(), &admitted.feed)
             }
-            Work::Bury(malformed) => Work::Bury(malformed),
+            ended => ended,
         };
         admitted
     }

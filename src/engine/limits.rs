@@ -29,7 +29,7 @@ impl Limit {
 /// The state of a limit.
 #[derive(Debug)]
 pub(super) struct Gate<W> {
-    limit: Limit,
+    pub limit: Limit,
     running: u32,
     /// When the next start is due if starts come evenly (the generic cell rate algorithm).
     due: Option<Instant>,

@@ -17,6 +17,7 @@ use super::guard::Guard;
 use super::intake::Intake;
 use super::pool::{Feed, InWindow, Pool};
 use super::routes::{Route, Routes};
+use super::screen::Screen;
 use super::settle::{GivenUp, Held, Leave};
 use crate::job::decode::life_of;
 use crate::job::{JOB_HEADER, Job};
@@ -315,6 +316,8 @@ fn beside(feed: &Arc<Feed>, beside: Beside) -> Arc<Feed> {
         state: Mutex::default(),
         waiting: InWindow::default(),
         chooses: feed.chooses,
+        // what lies there was wanted when it came
+        screen: Screen { wanted: None, max_age: feed.screen.max_age },
         beside: Some(beside),
     })
 }

@@ -19,6 +19,7 @@ use super::exit::Exit;
 use super::intake::{self, Intake};
 use super::parking::{Beside, Parking};
 use super::routes::Routes;
+use super::screen::Screen;
 use super::window::Window;
 use crate::job::Decoding;
 use crate::ports::{Delivery, Queue, QueueError, Room};
@@ -57,6 +58,8 @@ pub struct Feed {
     pub queue: Arc<dyn Queue>,
     pub name: Arc<str>,
     pub decoding: Decoding,
+    /// What the source asks of its jobs.
+    pub screen: Screen,
     /// The queue itself: where retries go on kinds that publish them.
     pub again: Arc<Exit>,
     /// The dead letters beside the queue.

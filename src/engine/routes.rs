@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::exit::Exit;
+use super::then::Then;
 use super::turns::Rules;
+use super::unique::Unique;
 use crate::job::Job;
 use crate::ports::Executor;
 use crate::retry::Policy;
@@ -22,6 +24,10 @@ pub struct Route {
     pub rules: Arc<Rules>,
     /// How long a key waits for a job that fails, where its order is kept; none is for ever.
     pub order_hold: Option<Duration>,
+    /// Of jobs with the same key only one runs.
+    pub unique: Option<Unique>,
+    /// The job after one that was done.
+    pub then: Option<Then>,
     pub results: Option<Arc<Exit>>,
     pub dead_letters: Option<Arc<Exit>>,
     pub metrics: RouteMetrics,

@@ -63,14 +63,17 @@ impl Pool {
             }
             Verdict::GiveBack(why) => Box::pin(self.give_back(*why, job, held)).await,
             Verdict::Discard { by } => {
-                self.leave(Leave::Ack(self.ending(End::Discarded { by: by.clone() }, None)), held.lease).await
+                let leave = Leave::Ack(self.ending(End::Discarded { by: by.clone() }, None));
+                Box::pin(self.depart(leave, job, route, held)).await
             }
         };
         match settled {
             Ok(Settled::Done) => {
                 route.map_or(&self.unrouted.metrics, |route| &route.metrics).ended(verdict);
-                if matches!(verdict, Verdict::Park { .. }) {
-                    self.metrics.waits(Wait::Parked);
+                match verdict {
+                    Verdict::Park { .. } => self.metrics.waits(Wait::Parked, 1),
+                    Verdict::Discard { by } => self.metrics.discarded(by),
+                    _ => {}
                 }
             }
             Err(GivenUp::Stopping) => self.metrics.given_back.increment(1),
@@ -92,13 +95,28 @@ impl Pool {
         if let Some(exit) = exit {
             let outgoing = Outgoing { message, id: Some(event::end_id(job, "completed").into()), ..Outgoing::default() };
             if let Some(why) = Box::pin(self.publish(exit, outgoing, &mut held.lease)).await? {
-                let message = format!("the job was done, but its result is refused by {}: {why}", exit.sink.address());
-                let (class, life) = (Class::Rejected, &job.life);
-                let grave = Grave { reason: Reason::Class(class), class, message: &message, life, job, route };
-                return Box::pin(self.bury(grave, held)).await;
+                let why = format!("its result is refused by {}: {why}", exit.sink.address());
+                return Box::pin(self.done_in_vain(&why, job, route, held)).await;
             }
         }
-        self.leave(Leave::Ack(self.ending(End::Completed, Some(event))), held.lease).await
+        if let Some(then) = route.and_then(|route| route.then.as_ref())
+            && let Some(why) = Box::pin(self.follow(then, output, job, &mut held)).await?
+        {
+            return Box::pin(self.done_in_vain(&why, job, route, held)).await;
+        }
+        let leave = Leave::Ack(self.ending(End::Completed, Some(event)));
+        if self.remembers(job, route) {
+            Box::pin(self.depart(leave, job, route, held)).await
+        } else {
+            self.leave(leave, held.lease).await
+        }
+    }
+
+    /// Of a job whose result cannot go where it must.
+    async fn done_in_vain(&self, why: &str, job: &Job, route: Option<&Route>, held: Held) -> Result<Settled, GivenUp> {
+        let (class, life, message) = (Class::Rejected, &job.life, format!("the job was done, but {why}"));
+        let grave = Grave { reason: Reason::Class(class), class, message: &message, life, job, route };
+        self.bury(grave, held).await
     }
 
     /// Into the queue again, due at `at`.
@@ -133,7 +151,8 @@ impl Pool {
         let elsewhere = grave.route.and_then(|route| route.dead_letters.as_ref()).or(self.dead_letters.as_ref());
         match elsewhere {
             None if held.feed.queue.capabilities().transfers => {
-                self.leave(Leave::Transfer(Box::new(Transfer::Dead { life, document, event: Some(kept) })), held.lease).await
+                let leave = Leave::Transfer(Box::new(Transfer::Dead { life, document, event: Some(kept) }));
+                self.depart(leave, grave.job, grave.route, held).await
             }
             elsewhere => {
                 let exit = elsewhere.unwrap_or(&held.feed.dead_letters);
@@ -142,7 +161,8 @@ impl Pool {
                 message.set_header(FAILURE_HEADER, document);
                 let outgoing = Outgoing { message, id: Some(grave.job.id.clone()), ..Outgoing::default() };
                 self.publish_surely(exit, outgoing, &mut held.lease).await?;
-                self.leave(Leave::Ack(self.ending(End::DeadLettered(grave.reason), Some(kept))), held.lease).await
+                let leave = Leave::Ack(self.ending(End::DeadLettered(grave.reason), Some(kept)));
+                self.depart(leave, grave.job, grave.route, held).await
             }
         }
     }
@@ -185,7 +205,7 @@ impl Pool {
 
     /// Sends until it is confirmed, as long as the lease lasts: the report is retried, never the job. Answers why the exit
     /// will never take it, if it says so.
-    async fn publish(&self, exit: &Exit, outgoing: Outgoing, lease: &mut Lease) -> Result<Option<String>, GivenUp> {
+    pub(super) async fn publish(&self, exit: &Exit, outgoing: Outgoing, lease: &mut Lease) -> Result<Option<String>, GivenUp> {
         let (mut failures, mut _waiting) = (0, None);
         loop {
             match self.while_leased(lease, exit.sink.send(outgoing.clone())).await? {

@@ -86,6 +86,7 @@ pub(super) struct Turns<T> {
     /// Jobs of one stream that may wait here before its source is asked for others instead.
     quota: usize,
     strands: Strands,
+    waits: HashMap<Wait, u64>,
 }
 
 struct Entry<T> {
@@ -102,6 +103,7 @@ struct Entry<T> {
 pub(super) struct Ticket {
     facts: Facts,
     stream: usize,
+    gates: Gates,
     lane: Option<usize>,
     arrival: u64,
     guessed: u64,
@@ -129,13 +131,14 @@ impl<T> Turns<T> {
             ready: 0,
             quota: quota.max(1),
             strands: Strands::default(),
+            waits: HashMap::new(),
         }
     }
 
     /// Takes a job in, behind those of its stream and its key.
-    pub fn add(&mut self, facts: Facts, item: T) {
+    pub fn add(&mut self, facts: Facts, item: T, now: Instant) {
         self.arrivals += 1;
-        let (arrival, stream, lane) = (self.arrivals, self.stream_of(&facts), self.lane_of(&facts));
+        let (arrival, stream, lane) = (self.arrivals, self.stream_of(&facts, now), self.lane_of(&facts));
         self.enlist(stream);
         let id = self.entries.insert(Entry { item, facts, arrival, stream, lane, place: Place::Queue });
         self.arrived(stream);
@@ -146,8 +149,8 @@ impl<T> Turns<T> {
     }
 
     /// Takes a job in that was held until `until` as the head of its key.
-    pub fn add_held(&mut self, facts: Facts, item: T, until: Instant) {
-        self.add(facts, item);
+    pub fn add_held(&mut self, facts: Facts, item: T, until: Instant, now: Instant) {
+        self.add(facts, item, now);
         let Some((id, _)) = self.entries.iter().find(|(_, entry)| entry.arrival == self.arrivals) else { return };
         if self.entries[id].lane.is_some() && self.entries[id].place == Place::Queue {
             self.unqueue(id);
@@ -201,8 +204,10 @@ impl<T> Turns<T> {
     fn start(&mut self, id: usize, now: Instant) -> (Ticket, T) {
         self.unqueue(id);
         let Entry { item, facts, arrival, stream, lane, .. } = self.entries.remove(id);
-        for gate in self.streams[stream].gates.into_iter().flatten() {
+        let gates = self.streams[stream].gates;
+        for gate in gates.into_iter().flatten() {
             self.gates[gate].gate.start(now);
+            self.gates[gate].users += 1;
         }
         if let Some(lane) = lane {
             self.lanes[lane].gate.start(now);
@@ -210,7 +215,7 @@ impl<T> Turns<T> {
         }
         let guessed = self.charge(stream);
         self.departed(stream);
-        (Ticket { facts, stream, lane, arrival, guessed, started: now, pass: None }, item)
+        (Ticket { facts, stream, gates, lane, arrival, guessed, started: now, pass: None }, item)
     }
 
     /// A job that ran has ended.
@@ -230,6 +235,7 @@ impl<T> Turns<T> {
         let Ticket { facts, stream, lane, arrival, .. } = ticket;
         let id = self.entries.insert(Entry { item, facts, arrival, stream, lane, place: Place::Queue });
         self.entries[id].place = Place::Held(self.timers.set(until, Timer::Entry(id)));
+        self.waited(Wait::Held);
         self.arrived(stream);
     }
 
@@ -239,11 +245,11 @@ impl<T> Turns<T> {
         if let Some(lane) = ticket.lane {
             self.lanes[lane].gate.end();
         }
-        let gates = self.streams[ticket.stream].gates;
-        for gate in gates.into_iter().flatten() {
+        for gate in ticket.gates.into_iter().flatten() {
             self.gates[gate].gate.end();
         }
-        self.pass_on(gates, now);
+        self.pass_on(ticket.gates, now);
+        self.release(ticket.gates, now);
     }
 
     /// Takes every job out, in the order of arrival, with the time until which it was held.
@@ -274,6 +280,15 @@ impl<T> Turns<T> {
         self.discharge(stream, now);
         self.pass_on(gates, now); // its stream may have been woken for it
         (item, held)
+    }
+
+    /// How often something had to wait since the last time.
+    pub fn waits(&mut self) -> HashMap<Wait, u64> {
+        std::mem::take(&mut self.waits)
+    }
+
+    fn waited(&mut self, why: Wait) {
+        *self.waits.entry(why).or_default() += 1;
     }
 
     /// What waits, and why.

@@ -1,23 +1,22 @@
 //! The admission window of a pool: jobs that were taken from queues and wait for their turn and a slot.
 
-use std::collections::{HashMap, VecDeque};
+mod appetite;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use super::admitted::{Admitted, Lease};
+use super::admitted::{Admitted, Lease, Work};
 use super::guard::Pass;
 use super::pool::Feed;
 use super::running::Cancelled;
 use super::turns::{Ticket, Turns};
 use crate::ports::Strand;
 use crate::telemetry::Wait;
-
-/// Jobs are taken ahead for this long, by the pace of the last starts.
-const AHEAD: Duration = Duration::from_millis(250);
+use appetite::Pace;
 
 /// The bounds of a window.
 #[derive(Clone, Debug)]
@@ -63,15 +62,9 @@ struct State {
     wakes_at: Option<Instant>,
     /// The taker waits for room; how many jobs waited when it looked.
     hungry: Option<usize>,
+    /// Jobs that came when every slot was taken, since the last time somebody asked.
+    crowded: u64,
     closed: bool,
-}
-
-/// How many jobs were started lately.
-struct Pace {
-    since: Instant,
-    started: usize,
-    /// Started in [`AHEAD`].
-    lately: usize,
 }
 
 /// A slot, and the job in it. Dropping it frees the slot.
@@ -88,9 +81,10 @@ impl Window {
             turns: Turns::new(options.weights.clone(), options.jobs / 2),
             urgent: VecDeque::new(),
             running: 0,
-            pace: Pace { since: Instant::now(), started: 0, lately: 0 },
+            pace: Pace::new(Instant::now()),
             wakes_at: None,
             hungry: None,
+            crowded: 0,
             closed: false,
         };
         Window { options, state: Mutex::new(state), work: Notify::new(), space: Notify::new(), alarm: Notify::new() }
@@ -167,10 +161,13 @@ impl Window {
 
     /// Takes jobs in.
     pub(super) fn admit(&self, admitted: Vec<Admitted>) {
-        let mut state = self.lock();
+        let (mut state, now) = (self.lock(), Instant::now());
+        if state.running == self.options.slots {
+            state.crowded += admitted.len() as u64;
+        }
         for admitted in admitted {
             admitted.feed.waiting.add(admitted.message.size());
-            state.admit(Box::new(admitted));
+            state.admit(Box::new(admitted), now);
         }
         self.wake_slots(&state);
         self.after(&mut state);
@@ -252,17 +249,34 @@ impl Window {
         self.lock().turns.iter().find(|(admitted, _)| admitted.is(queue, id)).map(|(_, why)| why)
     }
 
+    /// How often something had to wait since the last time.
+    pub fn waited(&self) -> HashMap<Wait, u64> {
+        let mut state = self.lock();
+        let mut waited = state.turns.waits();
+        waited.insert(Wait::NoSlot, std::mem::take(&mut state.crowded));
+        waited
+    }
+
     /// How many jobs wait for each reason.
     #[must_use]
-    pub fn waits(&self) -> Vec<(Wait, usize)> {
-        let mut counts: Vec<(Wait, usize)> = Vec::new();
+    pub fn waits(&self) -> HashMap<Wait, usize> {
+        let mut counts = HashMap::new();
         for (_, why) in self.lock().turns.iter() {
-            match counts.iter_mut().find(|(known, _)| *known == why) {
-                Some((_, count)) => *count += 1,
-                None => counts.push((why, 1)),
-            }
+            *counts.entry(why).or_default() += 1;
         }
         counts
+    }
+
+    /// How many jobs of each route wait for each reason.
+    #[must_use]
+    pub fn census(&self) -> HashMap<Arc<str>, BTreeMap<&'static str, usize>> {
+        let mut census: HashMap<Arc<str>, BTreeMap<&'static str, usize>> = HashMap::new();
+        for (admitted, why) in self.lock().turns.iter() {
+            if let Work::Run(_, route) = &admitted.work {
+                *census.entry(route.name.clone()).or_default().entry(why.as_str()).or_default() += 1;
+            }
+        }
+        census
     }
 
     /// Has every job that waits find its place anew.
@@ -272,8 +286,8 @@ impl Window {
         for (admitted, held) in state.turns.clear(now) {
             let admitted = Box::new(again(*admitted));
             match (held, admitted.facts()) {
-                (Some(until), Some(facts)) => state.turns.add_held(facts, admitted, until),
-                _ => state.admit(admitted),
+                (Some(until), Some(facts)) => state.turns.add_held(facts, admitted, until, now),
+                _ => state.admit(admitted, now),
             }
         }
         self.wake_slots(&state);
@@ -312,9 +326,9 @@ impl Window {
 }
 
 impl State {
-    fn admit(&mut self, admitted: Box<Admitted>) {
+    fn admit(&mut self, admitted: Box<Admitted>, now: Instant) {
         match admitted.facts() {
-            Some(facts) => self.turns.add(facts, admitted),
+            Some(facts) => self.turns.add(facts, admitted, now),
             None => self.urgent.push_back(admitted),
         }
     }
@@ -327,39 +341,6 @@ impl State {
         self.running += 1;
         self.pace.count(now);
         Some(next)
-    }
-
-    /// There are more free slots than jobs for them.
-    fn idles(&self, options: &WindowOptions) -> bool {
-        options.slots.saturating_sub(self.running) > self.turns.ready() + self.urgent.len()
-    }
-
-    /// How many more jobs the pool can use soon. One that has enough for a while wants none, so that it asks for many at a
-    /// time.
-    fn wanted(&self, options: &WindowOptions) -> usize {
-        let idle = options.slots.saturating_sub(self.running);
-        let usual = options.ahead.unwrap_or(options.slots.div_ceil(4));
-        let ahead = usual.max(self.pace.lately.min(options.jobs / 8)).min(options.jobs);
-        let ready = self.turns.ready() + self.urgent.len();
-        let wanted = (idle + ahead).saturating_sub(ready);
-        if self.idles(options) || wanted > ahead / 2 { wanted } else { 0 }
-    }
-
-    /// The taker may find room now.
-    fn is_hungry(&self, options: &WindowOptions, step: usize) -> bool {
-        let Some(looked) = self.hungry else { return false };
-        looked.saturating_sub(self.turns.len()) >= step || self.idles(options) || self.wanted(options) > 0
-    }
-}
-
-impl Pace {
-    fn count(&mut self, now: Instant) {
-        self.started += 1;
-        let passed = now.duration_since(self.since);
-        if passed >= AHEAD {
-            let share = AHEAD.as_micros() as usize * self.started;
-            *self = Pace { since: now, started: 0, lately: share / (passed.as_micros() as usize) };
-        }
     }
 }
 

@@ -46,6 +46,7 @@ impl Pool {
             }
             Work::Park(job, route, _) => (job, route),
             Work::Refuse(job, failure) => return Box::pin(self.refuse(&job, failure, cancelled, held)).await,
+            Work::End(job, verdict) => return Box::pin(self.end(&verdict, &job, held)).await,
             Work::Bury(malformed) => return Box::pin(self.settle_malformed(malformed, held)).await,
         };
         let turn = self.turn_of(&job, unsettled, &mut held.lease).await;
@@ -71,6 +72,12 @@ impl Pool {
         let verdict = outcome
             .map_or_else(|by| Verdict::Discard { by }, |outcome| retry::decide(outcome, job, &self.unrouted.policy, &moment));
         self.settle(&verdict, job, None, held).await;
+        None
+    }
+
+    /// Of a job that ends without a run.
+    async fn end(&self, verdict: &Verdict, job: &Job, held: Held) -> Option<(Admitted, Instant)> {
+        self.settle(verdict, job, None, held).await;
         None
     }
 
@@ -101,7 +108,7 @@ impl Pool {
         if unsettled <= SUSPICION || job.life.suspect {
             return self.keep(lease, async { Turn::Shared { _beside: self.shared.alone.read().await } }, || {}).await;
         }
-        let _waiting = self.metrics.wait(Wait::Suspect);
+        self.metrics.waits(Wait::Suspect, 1);
         let alone = Box::pin(async {
             let first = self.shared.suspects.lock().await;
             tracing::warn!(job = %job.id, "was running each of the {unsettled} times that the worker died; it runs alone now");
@@ -117,6 +124,9 @@ impl Pool {
 
     /// Runs the job; answers its outcome, or who discarded it meanwhile.
     async fn execute(&self, job: &Job, route: &Route, held: &mut Held, alone: bool) -> Result<Outcome, Arc<str>> {
+        if let Some(end) = Box::pin(self.enter(job, route, held)).await {
+            return end;
+        }
         if alone && !Box::pin(self.mark(job, held)).await {
             return Ok(Outcome::Interrupted(Interruption::Stopping));
         }

@@ -104,7 +104,11 @@ fn assemble(envelope: Envelope<'_>, message: &Message, mut life: Life, received:
         priority: priority_of(envelope.priority)?,
         not_before,
         deadline: envelope.deadline.map(|text| deadline(&text, submitted)).transpose()?,
-        batch: envelope.batch_id.map(|id| Batch { id: id.shared(), size: envelope.batch_size }),
+        batch: envelope.batch_id.map(|id| Batch {
+            id: id.shared(),
+            size: envelope.batch_size,
+            member: envelope.batch_member.map(|member| member.shared()),
+        }),
         traceparent: envelope.traceparent.map(|text| text.shared()).or_else(|| text_header(message, "traceparent")),
         tracestate: envelope.tracestate.map(|text| text.shared()).or_else(|| text_header(message, "tracestate")),
         extensions: envelope.extensions.into_iter().map(|(name, raw)| (name.shared(), slice(&message.body, raw))).collect(),

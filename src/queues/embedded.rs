@@ -26,6 +26,7 @@ mod rows;
 mod schema;
 mod slots;
 mod sorted;
+mod state;
 mod store;
 mod waiting;
 mod watch;

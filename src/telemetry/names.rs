@@ -16,6 +16,7 @@ macro_rules! metrics {
 
 metrics! {
     BUILD_INFO "build_info" "Always 1; the label tells the version."
+    RELOADS "reloads_total" "Reloads of the config by result."
     DELIVERY_BYTES "delivery_bytes" "Bytes of deliveries in memory."
     DELIVERY_BYTES_LIMIT "delivery_bytes_limit" "The byte budget for deliveries in memory."
 
@@ -39,6 +40,7 @@ metrics! {
     WAITS "waits_total" "How often something had to wait, by the limit it waited for."
     FENCED_ACKS "fenced_acks_total" "Settlements that came after the lease was lost and changed nothing."
     LEASES_LOST "leases_lost_total" "Leases that could not be renewed in time."
+    DISCARDED "discarded_total" "Jobs that were ended without a run or a dead letter, by what discarded them."
     GIVEN_BACK "given_back_total" "Deliveries given back to their queue without an attempt."
 
     // by pool and queue, by pool and exit
@@ -46,6 +48,11 @@ metrics! {
     SOURCE_ERRORS "source_errors_total" "Polls of a source that failed."
     PUBLISHED "published_total" "Messages that an exit has confirmed."
     PUBLISH_RETRIES "publish_retries_total" "Attempts to publish that failed and are tried again."
+
+    // by schedule
+    SCHEDULE_FIRED "schedule_fired_total" "Due times of a schedule whose job was submitted."
+    SCHEDULE_PASSED_OVER "schedule_passed_over_total" "Due times that were missed and not made up for."
+    SCHEDULE_ERRORS "schedule_errors_total" "Due times that could not be seen to and are tried again."
 
     // by queue, looked up before a scrape
     QUEUE_JOBS "queue_jobs" "Jobs in a queue by state."

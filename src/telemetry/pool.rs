@@ -1,13 +1,13 @@
 //! What is counted of one pool: its slots, what it waits for, its sources and its exits.
 
 use super::names::{
-    DELIVERIES, FENCED_ACKS, GIVEN_BACK, LEASES_LOST, PUBLISH_RETRIES, PUBLISHED, SLOTS, SLOTS_USED, SOURCE_ERRORS, WAITING,
-    WAITS,
+    DELIVERIES, DISCARDED, FENCED_ACKS, GIVEN_BACK, LEASES_LOST, PUBLISH_RETRIES, PUBLISHED, SLOTS, SLOTS_USED, SOURCE_ERRORS,
+    WAITING, WAITS,
 };
-use super::recorder::{Counter, Gauge, Labels, Registry};
+use super::recorder::{Counter, Family, Gauge, Labels, Registry};
 
 /// Why a job, a source or a settlement does not move.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Wait {
     /// Every slot of the pool is taken.
     NoSlot,
@@ -53,6 +53,9 @@ impl Wait {
         Wait::SourceError,
     ];
 
+    /// Those of jobs that a pool has taken and not started.
+    pub const IN_WINDOW: [Wait; 6] = [Wait::NoSlot, Wait::Rate, Wait::Concurrency, Wait::KeyBusy, Wait::Held, Wait::Suspect];
+
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -73,6 +76,9 @@ impl Wait {
     }
 }
 
+/// What discards jobs by itself, and the word for persons.
+const DISCARDED_BY: [&str; 4] = ["where", "unique", "batch", "operator"];
+
 /// The metrics of one pool.
 pub struct PoolMetrics {
     registry: Registry,
@@ -83,6 +89,7 @@ pub struct PoolMetrics {
     pub leases_lost: Counter,
     pub given_back: Counter,
     waits: [(Gauge, Counter); 13],
+    discarded: Family<4>,
 }
 
 /// The metrics of one source of a pool.
@@ -114,6 +121,7 @@ impl PoolMetrics {
             leases_lost: registry.counter(&LEASES_LOST, &labels),
             given_back: registry.counter(&GIVEN_BACK, &labels),
             waits: Wait::ALL.map(wait),
+            discarded: Family::new(registry, &DISCARDED, &labels, "by"),
             registry: registry.clone(),
             labels,
         }
@@ -134,9 +142,15 @@ impl PoolMetrics {
         self.waits[reason as usize].0.set(count as f64);
     }
 
-    /// Counts a wait that nobody holds, such as that of a job parked in its queue.
-    pub fn waits(&self, reason: Wait) {
-        self.waits[reason as usize].1.increment(1);
+    /// Counts waits that nobody holds, such as that of a job parked in its queue.
+    pub fn waits(&self, reason: Wait, count: u64) {
+        self.waits[reason as usize].1.increment(count);
+    }
+
+    /// Counts a job that was discarded; who it was is told apart only where it was no person.
+    pub fn discarded(&self, by: &str) {
+        let index = DISCARDED_BY.iter().position(|known| *known == by).unwrap_or(DISCARDED_BY.len() - 1);
+        self.discarded.at(index, DISCARDED_BY[index]).increment(1);
     }
 
     /// Take it once, at start.

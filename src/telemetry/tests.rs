@@ -60,7 +60,7 @@ fn something_waits_as_long_as_its_guard_is_held() {
     drop(pool.wait(Wait::Bytes));
     assert!(telemetry.render().contains(&format!("{waiting} 1")));
     drop(first);
-    pool.waits(Wait::Parked);
+    pool.waits(Wait::Parked, 1);
     let text = telemetry.render();
     assert!(text.contains(&format!("{waiting} 0")));
     assert!(text.contains(r#"windlass_waits_total{pool="default",reason="bytes"} 2"#));

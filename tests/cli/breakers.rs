@@ -1,5 +1,4 @@
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -29,7 +28,7 @@ fn with_worker() -> Workshop {
     workshop.write("mail.sh", PLUGIN);
     workshop.write("down", "");
     let plugin = workshop.path().join("mail.sh");
-    std::fs::set_permissions(&plugin, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&plugin, std::fs::Permissions::from_mode(0o755)).unwrap_or_else(|error| panic!("{error}"));
     workshop.start_worker();
     workshop
 }
@@ -39,7 +38,7 @@ fn until(workshop: &Workshop, command: &[&str], there: impl Fn(&[Value]) -> bool
         if there(&workshop.run(command).documents()) {
             return;
         }
-        std::thread::sleep(Duration::from_millis(50));
+        workshop.run(&["jobs", "show", "a", "--wait", "50ms"]).done();
     }
     panic!("never so: {:?}", workshop.run(command));
 }
@@ -59,7 +58,7 @@ fn an_outage_is_seen_and_ended_by_hand_and_every_job_is_done_once() {
     seen.push_str("\n----\n");
     seen.push_str(&workshop.run(&["jobs", "show", "g"]).done());
     insta::assert_snapshot!("an_outage", timeless(&seen));
-    std::fs::remove_file(workshop.path().join("down")).unwrap();
+    workshop.remove("down");
     assert_eq!(workshop.run(&["breakers", "close", "mail"]).done(), "mail is closed\n");
     for id in ["a", "b", "c", "d", "e", "f", "g"] {
         let job = &workshop.run(&["jobs", "show", id, "--wait", "60s", "--json"]).documents()[0];
@@ -70,7 +69,7 @@ fn an_outage_is_seen_and_ended_by_hand_and_every_job_is_done_once() {
 #[test]
 fn a_breaker_is_held_open_by_hand_and_what_is_none_says_so() {
     let workshop = with_worker();
-    std::fs::remove_file(workshop.path().join("down")).unwrap();
+    workshop.remove("down");
     let said = workshop.run(&["breakers", "open", "mail"]).done();
     assert_eq!(said, "mail is held open: windlass breakers close mail\n");
     workshop.run(&["submit", "mail.send", "--id", "a"]).done();

@@ -1,7 +1,7 @@
 use crate::workshop::Workshop;
 
 /// Every command, as it is typed.
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 30] = [
     "",
     "run",
     "demo",
@@ -15,11 +15,17 @@ const COMMANDS: [&str; 24] = [
     "queues list",
     "queues pause",
     "queues resume",
+    "routes",
+    "top",
+    "reload",
     "dead-letters",
     "dead-letters list",
     "dead-letters show",
     "dead-letters replay",
     "dead-letters discard",
+    "schedules",
+    "schedules list",
+    "schedules run",
     "audit",
     "check",
     "explain",
@@ -54,7 +60,9 @@ fn without_everywhere(page: &str) -> String {
 #[test]
 fn every_command_that_does_something_comes_with_an_example() {
     let workshop = Workshop::new();
-    for command in COMMANDS.iter().filter(|command| !["", "jobs", "queues", "dead-letters", "plugin"].contains(command)) {
+    for command in
+        COMMANDS.iter().filter(|command| !["", "jobs", "queues", "dead-letters", "schedules", "plugin"].contains(command))
+    {
         let mut arguments: Vec<&str> = command.split_whitespace().collect();
         arguments.push("--help");
         let page = workshop.run(&arguments).done();

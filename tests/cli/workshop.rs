@@ -37,6 +37,10 @@ impl Workshop {
         std::fs::write(self.path().join(name), text).unwrap();
     }
 
+    pub fn remove(&self, name: &str) {
+        std::fs::remove_file(self.path().join(name)).unwrap();
+    }
+
     pub fn run(&self, arguments: &[&str]) -> Ran {
         self.feed(arguments, "")
     }
@@ -76,6 +80,12 @@ impl Workshop {
         }
         std::thread::spawn(move || lines.for_each(drop)); // else it would block on a full pipe
         self.worker = Some(worker);
+    }
+
+    /// Has the worker read its config again, without an answer.
+    pub fn hang_up(&self) {
+        let worker = self.worker.as_ref().unwrap();
+        kill(Pid::from_raw(worker.id().try_into().unwrap()), Signal::SIGHUP).unwrap();
     }
 
     /// Ends the worker in order.

@@ -23,6 +23,8 @@ pub struct World {
     pub routes: Vec<Arc<Route>>,
     pub from: Vec<Arc<dyn Queue>>,
     pub results: Option<Arc<dyn Sink>>,
+    /// What else is done to the pool before it starts.
+    pub tune: Box<dyn Fn(&mut Pool)>,
 }
 
 impl World {
@@ -35,6 +37,7 @@ impl World {
             routes,
             from: vec![Arc::new(memory.queue("jobs"))],
             results: Some(memory.queue("results").sink()),
+            tune: Box::new(|_| {}),
             memory,
         }
     }
@@ -46,6 +49,7 @@ impl World {
     pub fn start_pool(&self) -> (Engine, Arc<Pool>) {
         let mut pool = pool(&self.shared, &self.from, self.slots, self.routes.clone());
         pool.results = self.results.as_ref().map(|sink| Arc::new(Exit::new(sink.clone(), pool.metrics.exit("results"))));
+        (self.tune)(&mut pool);
         let pool = Arc::new(pool);
         (Engine::start(self.shared.clone(), std::slice::from_ref(&pool)), pool)
     }

@@ -12,6 +12,7 @@ use windlass::engine::limits::Limit;
 use windlass::engine::parking::Parking;
 use windlass::engine::pool::{Feed, InWindow, Pool, Unrouted};
 use windlass::engine::routes::{Route, Routes};
+use windlass::engine::screen::Screen;
 use windlass::engine::turns::Rules;
 use windlass::engine::window::{Window, WindowOptions};
 use windlass::job::{Decoding, Job};
@@ -51,18 +52,24 @@ pub fn done() -> Outcome {
 }
 
 pub fn route(kind: &str, executor: Arc<dyn Executor>, policy: Policy) -> Arc<Route> {
+    Arc::new(plain_route(kind, executor, policy))
+}
+
+pub fn plain_route(kind: &str, executor: Arc<dyn Executor>, policy: Policy) -> Route {
     let metrics = telemetry().route("default", kind, "closure");
-    Arc::new(Route {
+    Route {
         name: kind.into(),
         executor,
         executor_name: "closure".into(),
         policy,
         rules: Arc::new(rules(kind)),
         order_hold: Some(Duration::from_secs(900)),
+        unique: None,
+        then: None,
         results: None,
         dead_letters: None,
         metrics,
-    })
+    }
 }
 
 /// No order and no limits.
@@ -83,6 +90,7 @@ pub fn pool(shared: &Arc<Shared>, from: &[Arc<dyn Queue>], slots: usize, list: V
             name: queue.name().into(),
             queue: queue.clone(),
             decoding: Decoding::Envelope,
+            screen: Screen::default(),
             again: Arc::new(Exit::new(queue.sink(), metrics.exit(queue.name()))),
             dead_letters: Arc::new(Exit::new(queue.dead_letters(), metrics.exit("dead"))),
             metrics: metrics.source(queue.name()),

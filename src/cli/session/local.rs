@@ -7,9 +7,10 @@ use axum::Router;
 
 use super::{Missing, Target};
 use crate::admin::{Access, router};
-use crate::app::{StartError, Systems};
+use crate::app::{StartError, Systems, schedules};
 use crate::cli::Failure;
 use crate::clock::Clock;
+use crate::telemetry::Telemetry;
 
 /// Stores that are this process's own until it closes them.
 pub(super) struct Local {
@@ -31,7 +32,11 @@ impl Local {
             StartError::Owned { .. } => Closed::Owned(error.to_string()),
             error => Closed::Failure(Failure::unavailable(error.to_string())),
         })?;
-        let desk = systems.desk(&target.config, None);
+        let failed = |why: String| Closed::Failure(Failure::failed(why));
+        let telemetry = Telemetry::install().map_err(failed)?;
+        let schedules =
+            schedules(&target.config, &systems, Clock::System, &telemetry).map_err(|error| failed(error.to_string()))?;
+        let desk = systems.desk(&target.config, None).with_schedules(schedules);
         Ok(Local { router: router(Arc::new(desk), Access::Trusted), systems })
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::{Failure, Globals};
-use crate::config::{self, Config, QueueKind};
+use crate::config::{self, Config, QueueKind, State};
 use crate::queues::embedded::config::EmbeddedConfig;
 use crate::queues::embedded::socket_path;
 
@@ -45,6 +45,7 @@ impl Reach {
             for queue in config.queues.values_mut() {
                 queue.kind = QueueKind::Embedded(EmbeddedConfig { path: path.clone(), ..EmbeddedConfig::default() });
             }
+            config.state = Some(State::in_file(path));
             return Ok(Target { config, base: PathBuf::new() });
         }
         let loaded = config::load(globals.file().as_deref()).map_err(Failure::config)?;
@@ -60,7 +61,8 @@ impl Target {
             QueueKind::Embedded(embedded) => Some(self.base.join(&embedded.path)),
             QueueKind::Memory(_) => None,
         };
-        self.config.queues.values().filter_map(|queue| path(&queue.kind)).collect()
+        let state = self.config.state.as_ref().and_then(State::file).map(|file| self.base.join(file));
+        self.config.queues.values().filter_map(|queue| path(&queue.kind)).chain(state).collect()
     }
 
     /// Where their owners listen.

@@ -31,7 +31,7 @@ impl Inspection<'_> {
     }
 
     /// The names in a block, those of entries at fault included; none when the block itself could not be read.
-    fn named(&self, block: &str) -> Option<BTreeSet<String>> {
+    pub(super) fn named(&self, block: &str) -> Option<BTreeSet<String>> {
         let written = self.source.root.all_entries().iter().find(|entry| entry.key.text == block);
         let default = || match block {
             "queues" => self.config.queues.keys().cloned().collect(),
@@ -52,7 +52,7 @@ impl Inspection<'_> {
         }
     }
 
-    fn known(&mut self, path: &[&str], name: &str, names: &Option<BTreeSet<String>>) {
+    pub(super) fn known(&mut self, path: &[&str], name: &str, names: &Option<BTreeSet<String>>) {
         let Some(names) = names.as_ref().filter(|names| !names.contains(name)) else { return };
         let (block, one) = if path.contains(&"run") { ("executors", "executor") } else { ("queues", "queue") };
         let fix = match nearest(name, names.iter().map(String::as_str)) {
@@ -63,7 +63,7 @@ impl Inspection<'_> {
         self.error(path, format!("there is no {one} {name:?}"), fix);
     }
 
-    fn well_named(&mut self, path: &[&str], name: &str) {
+    pub(super) fn well_named(&mut self, path: &[&str], name: &str) {
         let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
         if !plain || name.is_empty() || name.len() > LONGEST_NAME {
             let fix = format!("letters, digits, dots, dashes and underscores, {LONGEST_NAME} at most");

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::Inspection;
 use crate::config::queue::{Decode, QueueKind, Raw};
 use crate::config::secret::Secret;
+use crate::config::state::State;
 use crate::telemetry::logs;
 
 impl Inspection<'_> {
@@ -18,9 +19,13 @@ impl Inspection<'_> {
         }
         for (name, queue) in &self.config.queues {
             if let QueueKind::Embedded(embedded) = &queue.kind {
-                self.database(name, &embedded.path);
+                self.database(&["queues", name, "embedded", "path"], &embedded.path);
             }
             self.decoding(name, &queue.decode);
+        }
+        let written = self.source.root.at(&["state"]).is_some();
+        if let Some(file) = self.config.state.as_ref().and_then(State::file).filter(|_| written) {
+            self.database(&["state", "embedded", "path"], file);
         }
     }
 
@@ -43,14 +48,13 @@ impl Inspection<'_> {
     }
 
     /// The folder must be there: a new one in the wrong place would look like an empty queue.
-    fn database(&mut self, name: &str, path: &Path) {
+    fn database(&mut self, at: &[&str], path: &Path) {
         let path = self.source.base.join(path);
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let at = ["queues", name, "embedded", "path"];
         if !folder.is_dir() {
-            self.error(&at, format!("the folder {} is not there", folder.display()), "create it first");
+            self.error(at, format!("the folder {} is not there", folder.display()), "create it first");
         } else if path.is_dir() {
-            self.error(&at, format!("{} is a folder", path.display()), "name a file in it");
+            self.error(at, format!("{} is a folder", path.display()), "name a file in it");
         }
     }
 

@@ -1,3 +1,6 @@
+mod breakers;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -169,25 +172,6 @@ fn shares_and_limits_that_let_no_job_run_are_errors_and_those_without_effect_are
 }
 
 #[test]
-fn a_breaker_that_cannot_work_is_an_error_and_may_be_off() {
-    let yaml = "routes: [{ type: a, run: a }, { type: b, run: b }, { type: c, run: c }]\nexecutors:\n  \
-                a: { command: { run: [./program] }, breaker: { jobs: 0, ratio: 1.5, window: 10ms, longest_probe: 1s } }\n  \
-                b: { command: { run: [./program] }, breaker: off }\n  \
-                c: { command: { run: [./program] }, breaker: on }\n  no-route: { command: { run: [./program] } }\n";
-    finds(
-        yaml,
-        &[
-            (3, "executors.a.breaker.jobs", "open without a failure"),
-            (3, "executors.a.breaker.ratio", "above 0"),
-            (3, "executors.a.breaker.window", "hiccup"),
-            (3, "executors.a.breaker.longest_probe", "shorter than probe"),
-            (5, "executors.c.breaker", "off, or a block"),
-            (6, "executors.no-route", "parked"),
-        ],
-    );
-}
-
-#[test]
 fn the_byte_budget_must_hold_one_message_for_each_pool() {
     let yaml = "queues: { a: { memory: {} }, b: { memory: {} } }\npools: { a: { from: [a] }, b: { from: [b] } }\n";
     let expected = [(5, "worker.memory", "write 2MiB or more")];
@@ -327,5 +311,83 @@ proptest! {
             prop_assert!(problem.place.is_none_or(|at| at.line >= 1 && at.column >= 1));
             prop_assert!(!problem.render(&text).is_empty());
         }
+    }
+}
+
+#[test]
+fn a_schedule_that_cannot_work_is_refused_with_what_would() {
+    let yaml = "schedules:\n  a: { cron: '0 0 30 2 *', queue: jobs, type: t }\n  b: { cron: '0 25 * * *', queue: jobs, type: t }\n  \
+                c: { cron: '0 7 * * *', zone: Europe/Viena, queue: jobs, type: t }\n  d: { queue: jbos, type: t }\n  \
+                e: { every: 10ms, queue: raw, type: t, priority: 11 }\n  f: { every: 1m, cron: '@daily', queue: jobs, type: '' }\n  \
+                g: { every: 1m, zone: UTC, jitter: 1h, queue: jobs, type: other }\n\
+                queues: { jobs: { embedded: {} }, raw: { embedded: {}, decode: { raw: { type: t } } } }\n";
+    let expected = [
+        (4, "schedules.a.cron", "never due"),
+        (5, "schedules.b.cron", "such as"),
+        (6, "schedules.c.zone", "Europe/Vienna"),
+        (7, "schedules.d", "write \"cron"),
+        (7, "schedules.d.queue", "jobs"),
+        (8, "schedules.e.every", "1s or more"),
+        (8, "schedules.e.queue", "decode: envelope"),
+        (8, "schedules.e.priority", "0 to 9"),
+        (9, "schedules.f.every", "cron already"),
+        (9, "schedules.f.type", "empty"),
+        (10, "schedules.g.zone", "no effect"),
+        (10, "schedules.g.jitter", "overtake"),
+        (10, "schedules.g.type", "no route"),
+    ];
+    finds(&format!("{PLUGIN}{ROUTE}{yaml}"), &expected);
+}
+
+#[test]
+fn what_must_remember_something_needs_a_place_for_it() {
+    let schedule = "schedules: { a: { every: 1m, queue: jobs, type: t } }\nqueues: { jobs: { memory: {} } }\n";
+    let fix = "state: { embedded: { path: windlass.db } }";
+    finds(&format!("{PLUGIN}{ROUTE}{schedule}"), &[(3, "schedules.a", fix)]);
+    finds(&format!("{PLUGIN}{ROUTE}{schedule}state: {{ memory: {{}} }}\n"), &[]);
+    let nowhere = "state: { embedded: { path: nowhere/state.db } }\n";
+    finds(&format!("{PLUGIN}{ROUTE}{schedule}{nowhere}"), &[(5, "state.embedded.path", "not there")]);
+}
+
+#[test]
+fn an_expression_that_cannot_be_evaluated_is_refused_with_its_column() {
+    let yaml = "queues:\n  jobs:\n    embedded: {}\n    where: 'job.tenant != \"test\" && dta.size < 1'\n    max_age: 0s\n  \
+                b: { memory: {}, where: data.size < }\n";
+    let expected = [
+        (6, "queues.jobs.where", "no variable \"dta\""),
+        (7, "queues.jobs.max_age", "too old"),
+        (8, "queues.b.where", "at column 12"),
+    ];
+    finds(&format!("{PLUGIN}{ROUTE}{yaml}"), &expected);
+    let found = problems_in(folder().path(), &format!("{PLUGIN}{ROUTE}{yaml}"));
+    let columns: Vec<usize> = found.iter().filter_map(|problem| problem.place).map(|place| place.column).collect();
+    assert_eq!(columns, [13 + 24, 14, 27 + 11]);
+}
+
+#[test]
+fn what_a_route_says_about_other_jobs_must_lead_somewhere() {
+    let yaml = "routes:\n  - { type: a, run: run, then: b }\n  - { type: 'b*', run: run, then: { type: a, queue: jbos } }\n  \
+                - { type: c, run: run, then: { type: d, queue: raw, key: reslt.x }, unique: { key: data., for: 1h } }\n  \
+                - { type: e, run: run, then: e }\n  - { type: f, run: run, then: { type: '' } }\n\
+                queues: { jobs: { memory: {} }, raw: { memory: {}, decode: { raw: { type: t } } } }\npools: { p: { from: [jobs] } }\n";
+    let expected = [
+        (3, "routes[0].then", "a, then b*, then a"),
+        (4, "routes[1].then.type", "circle"),
+        (4, "routes[1].then.queue", "jobs"),
+        (5, "routes[2].then.key", "no variable \"reslt\"; there are job, data and result"),
+        (5, "routes[2].then.queue", "takes any body"),
+        (5, "routes[2].unique.key", "column"),
+        (5, "routes[2].unique", "needs a state store"),
+        (6, "routes[3].then", "e, then e"),
+        (7, "routes[4].then.type", "empty"),
+    ];
+    let mut found: Vec<_> = problems_in(folder().path(), &format!("{PLUGIN}{yaml}"));
+    found.retain(|problem| problem.is_error());
+    let seen: BTreeSet<(usize, &str)> =
+        found.iter().map(|problem| (problem.place.map_or(0, |at| at.line), problem.key.as_str())).collect();
+    assert_eq!(seen, expected.iter().map(|(line, key, _)| (*line, *key)).collect(), "{found:#?}");
+    for (_, key, words) in expected {
+        let told = |problem: &&Problem| problem.key == key && format!("{} {}", problem.message, problem.fix).contains(words);
+        assert!(found.iter().any(|problem| told(&problem)), "{key}: {found:#?}");
     }
 }

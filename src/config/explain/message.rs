@@ -7,9 +7,11 @@ use serde::Serialize;
 
 use crate::config::problem::wrap;
 use crate::config::queue::QueueKind;
-use crate::config::{Config, Pool, Route};
+use crate::config::{Config, Pool, Queue, Route};
+use crate::expression::{Expression, Scope, Subject};
 use crate::job::decode::{self, Received};
 use crate::job::{Job, Message, Origin};
+use crate::outcome::Verdict;
 use crate::retry::{Jitter, OnUnknown};
 use crate::units::Span;
 
@@ -30,19 +32,38 @@ pub struct Explanation {
 pub enum Fate {
     /// Dead-lettered at once, for this reason.
     Malformed(String),
-    /// No route takes it: it waits this long for one, then it is dead-lettered.
-    NoRoute {
+    /// Its queue does not take it.
+    Refused {
         job: JobFields,
-        no_route: Span,
+        #[serde(flatten)]
+        end: Refusal,
         exits: Exits,
     },
+    /// No route takes it: it waits this long for one, then it is dead-lettered.
+    NoRoute { job: JobFields, no_route: Span, exits: Exits },
     Runs {
         job: JobFields,
         route: String,
         executor: String,
         kind: &'static str,
         policy: Treatment,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        unique: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        then: Option<String>,
         exits: Exits,
+    },
+}
+
+/// What becomes of a job that its queue does not take.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// Ended without a trace but a count, by this.
+    DiscardedBy(String),
+    DeadLettered {
+        reason: String,
+        why: String,
     },
 }
 
@@ -98,16 +119,28 @@ pub fn explain_message(config: &Config, queue: Option<&str>, message: &Message, 
     let origin = Origin { queue: queue.as_str().into(), id: Some(NO_ID.into()), ..Origin::default() };
     let received = Received { origin, published: Some(now), now };
     let fate = match decode::decode(message, &block.decode.decoding(), &received) {
-        Ok(job) => fate(config, pool, &queue, &job)?,
+        Ok(job) => match refusal(block, &job, now) {
+            Some(end) => Fate::Refused { job: fields(&job), end, exits: exits(config, pool, &queue, None) },
+            None => fate(config, pool, &queue, &job)?,
+        },
         Err(malformed) => Fate::Malformed(malformed.0),
     };
     Ok(Explanation { queue, pool: name.clone(), fate })
+}
+
+fn refusal(block: &Queue, job: &Job, now: Timestamp) -> Option<Refusal> {
+    match block.screen().ok()?.verdict(job, now)? {
+        Verdict::DeadLetter { reason, message, .. } => Some(Refusal::DeadLettered { reason: reason.to_string(), why: message }),
+        Verdict::Discard { by } => Some(Refusal::DiscardedBy(by.to_string())),
+        _ => None,
+    }
 }
 
 fn fate(config: &Config, pool: &Pool, queue: &str, job: &Job) -> Result<Fate, String> {
     let table = config.route_table().map_err(|_| "two routes take the same jobs: see windlass check".to_owned())?;
     let route = table.find(&job.kind, job.version.as_deref()).and_then(|number| config.routes.get(number));
     let exits = exits(config, pool, queue, route);
+    let (unique, then) = (route.and_then(|route| unique(route, job)), route.and_then(|route| then(route, queue)));
     let job = fields(job);
     Ok(match route {
         None => Fate::NoRoute { job, no_route: pool.no_route, exits },
@@ -117,9 +150,27 @@ fn fate(config: &Config, pool: &Pool, queue: &str, job: &Job) -> Result<Fate, St
             executor: route.run.clone(),
             kind: config.executors.get(&route.run).map_or("unknown", |executor| executor.kind.word()),
             policy: treatment(route, pool),
+            unique,
+            then,
             exits,
         },
     })
+}
+
+/// Which other jobs are discarded on account of this one.
+fn unique(route: &Route, job: &Job) -> Option<String> {
+    let unique = route.unique.as_ref()?;
+    let key = Expression::compile(&unique.key, Scope::Job).ok()?.text(Subject { job, result: None });
+    Some(match key {
+        Ok(Some(key)) => format!("no other job with the key {key:?} while it waits or runs, and {} after", spell(unique.span)),
+        Ok(None) => "its key is null: like no other".into(),
+        Err(why) => format!("dead-lettered as rejected: {} has no answer: {why}", unique.key),
+    })
+}
+
+fn then(route: &Route, queue: &str) -> Option<String> {
+    let then = route.then.as_ref()?;
+    Some(format!("a job of type {} in {} gets the result", then.kind, then.queue.as_deref().unwrap_or(queue)))
 }
 
 fn fields(job: &Job) -> JobFields {
@@ -169,16 +220,29 @@ impl fmt::Display for Explanation {
         fact(f, "comes from", &format!("queue {}, pool {}", self.queue, self.pool))?;
         match &self.fate {
             Fate::Malformed(why) => fact(f, "is no job", &format!("dead-lettered at once as malformed: {why}")),
+            Fate::Refused { job, end, exits } => {
+                job.fmt(f)?;
+                match end {
+                    Refusal::DiscardedBy(by) => fact(f, "not wanted", &format!("discarded by {by}, and counted"))?,
+                    Refusal::DeadLettered { reason, why } => fact(f, "not run", &format!("dead-lettered as {reason}: {why}"))?,
+                }
+                exits.fmt(f)
+            }
             Fate::NoRoute { job, no_route, exits } => {
                 job.fmt(f)?;
                 fact(f, "route", &format!("none: waits up to {}, then dead-lettered as no_route", spell(*no_route)))?;
                 exits.fmt(f)
             }
-            Fate::Runs { job, route, executor, kind, policy, exits } => {
+            Fate::Runs { job, route, executor, kind, policy, unique, then, exits } => {
                 job.fmt(f)?;
                 fact(f, "route", route)?;
                 fact(f, "runs on", &format!("{executor} ({kind}), up to {} a run", spell(policy.timeout)))?;
                 policy.fmt(f)?;
+                for (label, sentence) in [("unique", unique), ("then", then)] {
+                    if let Some(sentence) = sentence {
+                        fact(f, label, sentence)?;
+                    }
+                }
                 exits.fmt(f)
             }
         }

@@ -90,3 +90,27 @@ fn a_queue_that_no_pool_takes_from_is_said() {
     let error = explain_message(&loaded.config, Some("out"), &Message::default(), Timestamp::UNIX_EPOCH).unwrap_err();
     assert!(error.contains("\"out\""), "{error}");
 }
+
+#[test]
+fn a_job_that_its_queue_does_not_take_is_told_its_end() {
+    let (_folder, loaded) = loaded(&CONFIG.replace("queue: tasks }", "queue: tasks }, where: data.n < 5"));
+    let end =
+        |body: &str| explain_message(&loaded.config, None, &Message::of(body.to_owned()), Timestamp::now()).unwrap().to_string();
+    let wanted = end(r#"{"type":"report","data":{"n":1}}"#);
+    assert!(wanted.contains("runs on"), "{wanted}");
+    let unwanted = end(r#"{"type":"report","data":{"n":7}}"#);
+    assert!(unwanted.contains("not wanted    discarded by where"), "{unwanted}");
+    let unanswered = end(r#"{"type":"report","data":{}}"#);
+    assert!(unanswered.contains("dead-lettered as rejected: where: data.n < 5"), "{unanswered}");
+}
+
+#[test]
+fn what_a_route_says_about_other_jobs_is_told() {
+    let route = "run: shell\n    unique: { key: data.order, for: 1h }\n    then: report.mail";
+    let (_folder, loaded) = loaded(&CONFIG.replace("type: report\n    run: shell", &format!("type: report\n    {route}")));
+    let end =
+        |body: &str| explain_message(&loaded.config, None, &Message::of(body.to_owned()), Timestamp::now()).unwrap().to_string();
+    let told = end(r#"{"type":"report","data":{"order":7}}"#);
+    assert!(told.contains("no other job with the key \"7\"") && told.contains("a job of type report.mail in jobs"), "{told}");
+    assert!(end(r#"{"type":"report","data":1}"#).contains("dead-lettered as rejected"));
+}

@@ -26,8 +26,8 @@ pub(super) type Gates = [Option<usize>; 3];
 pub(super) struct Shared {
     key: GateKey,
     pub gate: Gate<usize>,
-    /// Streams under it.
-    pub streams: usize,
+    /// Streams under it, and runs that were started under it.
+    pub users: usize,
     /// Timers that are set.
     pub timers: usize,
 }
@@ -46,9 +46,11 @@ impl<T> Turns<T> {
 
     fn gate_of(&mut self, key: GateKey, gate: Gate<usize>) -> usize {
         let gates = &mut self.gates;
+        let (limit, guard) = (gate.limit, gate.guard.clone());
         let gate =
-            *self.gates_by_key.entry(key.clone()).or_insert_with(|| gates.insert(Shared { key, gate, streams: 0, timers: 0 }));
-        self.gates[gate].streams += 1;
+            *self.gates_by_key.entry(key.clone()).or_insert_with(|| gates.insert(Shared { key, gate, users: 0, timers: 0 }));
+        (self.gates[gate].gate.limit, self.gates[gate].gate.guard) = (limit, guard); // a reload may have changed them
+        self.gates[gate].users += 1;
         gate
     }
 
@@ -68,6 +70,7 @@ impl<T> Turns<T> {
             None if shut == Admission::Full => Wait::Concurrency,
             None => Wait::Rate,
         };
+        self.waited(why);
         self.rest(stream, State::Shut(why));
         self.gates[gate].gate.waiters.push_back(stream);
         self.watch(gate, shut);
@@ -102,10 +105,18 @@ impl<T> Turns<T> {
         }
     }
 
+    /// One user less of each.
+    pub(super) fn release(&mut self, gates: Gates, now: Instant) {
+        for gate in gates.into_iter().flatten() {
+            self.gates[gate].users -= 1;
+            self.retire_gate(gate, now);
+        }
+    }
+
     /// Forgets a gate that nobody is under, once its rate has nothing to remember.
     pub(super) fn retire_gate(&mut self, gate: usize, now: Instant) {
         let Some(shared) = self.gates.get_mut(gate) else { return };
-        if shared.streams > 0 || shared.timers > 0 {
+        if shared.users > 0 || shared.timers > 0 {
             return;
         }
         match shared.gate.idle_at(now) {

@@ -11,6 +11,7 @@ use super::timers::Timer;
 use super::{Facts, Turns};
 use crate::engine::limits::{Gate, Limit};
 use crate::ports::Strand;
+use crate::telemetry::Wait;
 
 /// Jobs that wait behind others of their key before its source is asked for other keys instead.
 const LANE_QUOTA: usize = 16;
@@ -53,17 +54,21 @@ impl<T> Turns<T> {
             _ if facts.suspect => LaneKey::Suspects,
             _ => return None,
         };
-        if let Some(lane) = self.lanes_by_key.get(&key) {
-            return Some(*lane);
-        }
         let suspects = key == LaneKey::Suspects;
         let most = if rules.ordered || suspects { Some(1) } else { rules.per_key.concurrency };
+        let most = most.map_or(usize::MAX, |most| most as usize);
+        let limit = Limit { rate: rules.per_key.rate.filter(|_| !suspects), concurrency: None };
+        if let Some(lane) = self.lanes_by_key.get(&key).copied() {
+            let known = &mut self.lanes[lane];
+            (known.most, known.gate.limit) = (most, limit); // a reload may have changed them
+            return Some(lane);
+        }
         let strand = facts.key.clone().filter(|_| !suspects);
         let lane = self.lanes.insert(Lane {
-            most: most.map_or(usize::MAX, |most| most as usize),
+            most,
             heads: 0,
             waiting: VecDeque::new(),
-            gate: Gate::new(Limit { rate: rules.per_key.rate.filter(|_| !suspects), concurrency: None }),
+            gate: Gate::new(limit),
             paced: false,
             timers: 0,
             strand: strand
@@ -85,6 +90,7 @@ impl<T> Turns<T> {
         }
         self.entries[id].place = Place::Lane;
         line.waiting.push_back((arrival, id));
+        self.waited(if self.entries[id].facts.suspect { Wait::Suspect } else { Wait::KeyBusy });
         self.tell_of_lane(lane);
     }
 
@@ -113,6 +119,7 @@ impl<T> Turns<T> {
             line.timers += 1;
             self.timers.set(at, Timer::Lane(lane));
         }
+        self.waited(Wait::Rate);
         self.tell_of_lane(lane);
     }
 

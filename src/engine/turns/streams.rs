@@ -58,11 +58,14 @@ pub(super) struct Tenant {
 }
 
 impl<T> Turns<T> {
-    pub(super) fn stream_of(&mut self, facts: &Facts) -> usize {
+    pub(super) fn stream_of(&mut self, facts: &Facts, now: Instant) -> usize {
         let rank = 9 - facts.priority.min(9);
         let key = (facts.party(), facts.kind.clone(), facts.rules.route.clone(), rank);
-        if let Some(stream) = self.by_key.get(&key) {
-            return *stream;
+        if let Some(stream) = self.by_key.get(&key).copied() {
+            if !Arc::ptr_eq(&self.streams[stream].rules, &facts.rules) {
+                self.put_under(stream, facts, now);
+            }
+            return stream;
         }
         let gates = self.gates_of(&facts.rules, &facts.tenant);
         let stream = self.streams.insert(Stream {
@@ -80,6 +83,21 @@ impl<T> Turns<T> {
         tenant.or_insert_with(|| Tenant { ranks: BTreeMap::new(), streams: Vec::new(), members: 0 }).streams.push(stream);
         self.by_key.insert(key, stream);
         stream
+    }
+
+    /// A reload has changed the rules of a stream; what runs goes on under the old limits.
+    fn put_under(&mut self, stream: usize, facts: &Facts, now: Instant) {
+        let gates = self.gates_of(&facts.rules, &facts.tenant);
+        let owner = &mut self.streams[stream];
+        owner.rules = facts.rules.clone();
+        let old = std::mem::replace(&mut owner.gates, gates);
+        if matches!(owner.state, State::Shut(_)) {
+            for gate in old.into_iter().flatten() {
+                self.gates[gate].gate.waiters.retain(|waiter| *waiter != stream);
+            }
+            self.wake(stream);
+        }
+        self.release(old, now);
     }
 
     pub(super) fn first_stream(&self) -> Option<usize> {
@@ -207,10 +225,7 @@ impl<T> Turns<T> {
                 self.tenants.remove(&key.0);
             }
         }
-        for gate in gates.into_iter().flatten() {
-            self.gates[gate].streams -= 1;
-            self.retire_gate(gate, now);
-        }
+        self.release(gates, now);
     }
 }
 

@@ -43,11 +43,11 @@ const MS: Duration = Duration::from_millis(1);
 fn a_tenant_with_ten_jobs_is_done_within_twenty_turns_of_a_flood() {
     let (mut turns, rules, mut now) = (turns(), Arc::new(rules()), Instant::now());
     for _ in 0..10_000 {
-        turns.add(facts("flood", "t", None, &rules), "flood");
+        turns.add(facts("flood", "t", None, &rules), "flood", now);
     }
     run(&mut turns, 500, &mut now, MS);
     for _ in 0..10 {
-        turns.add(facts("small", "t", None, &rules), "small");
+        turns.add(facts("small", "t", None, &rules), "small", now);
     }
     let next = run(&mut turns, 21, &mut now, MS);
     assert_eq!(next.iter().filter(|tenant| **tenant == "small").count(), 10, "{next:?}");
@@ -57,7 +57,7 @@ fn a_tenant_with_ten_jobs_is_done_within_twenty_turns_of_a_flood() {
 fn a_small_queue_beside_a_flood_in_another_is_served_in_turns() {
     let (mut turns, rules, mut now) = (turns(), Arc::new(rules()), Instant::now());
     for queue in std::iter::repeat_n("large", 1000).chain(std::iter::repeat_n("small", 10)) {
-        turns.add(Facts { queue: queue.into(), ..facts("a", "t", None, &rules) }, queue);
+        turns.add(Facts { queue: queue.into(), ..facts("a", "t", None, &rules) }, queue, now);
     }
     let next = run(&mut turns, 20, &mut now, MS);
     assert_eq!(next.iter().filter(|queue| **queue == "small").count(), 10, "{next:?}");
@@ -69,10 +69,10 @@ fn types_of_a_tenant_share_by_weight_and_higher_priorities_go_first() {
     let light = Arc::new(rules());
     let heavy = Arc::new(Rules { route: "heavy".into(), weight: 3, ..rules() });
     for _ in 0..400 {
-        turns.add(facts("a", "light", None, &light), "light");
-        turns.add(facts("a", "heavy", None, &heavy), "heavy");
+        turns.add(facts("a", "light", None, &light), "light", now);
+        turns.add(facts("a", "heavy", None, &heavy), "heavy", now);
     }
-    turns.add(Facts { priority: 9, ..facts("a", "light", None, &light) }, "urgent");
+    turns.add(Facts { priority: 9, ..facts("a", "light", None, &light) }, "urgent", now);
     let ran = run(&mut turns, 401, &mut now, MS);
     assert_eq!(ran[0], "urgent");
     let heavy = ran.iter().filter(|kind| **kind == "heavy").count();
@@ -84,7 +84,7 @@ fn a_key_runs_one_job_at_a_time_in_order_while_others_go_on() {
     let (mut turns, now) = (turns(), Instant::now());
     let rules = Arc::new(Rules { ordered: true, ..rules() });
     for (key, number) in [("x", 1), ("x", 2), ("y", 3), ("x", 4)] {
-        turns.add(Facts { priority: number, ..facts("a", "t", Some(key), &rules) }, number);
+        turns.add(Facts { priority: number, ..facts("a", "t", Some(key), &rules) }, number, now);
     }
     let (first, _) = turns.next(now).filter(|(_, number)| *number == 3).unwrap();
     let (second, _) = turns.next(now).filter(|(_, number)| *number == 1).unwrap();
@@ -100,8 +100,8 @@ fn a_key_runs_one_job_at_a_time_in_order_while_others_go_on() {
 fn a_held_head_keeps_its_key_waiting_and_runs_again_before_the_others() {
     let (mut turns, now) = (turns(), Instant::now());
     let rules = Arc::new(Rules { ordered: true, ..rules() });
-    turns.add(facts("a", "t", Some("x"), &rules), 1);
-    turns.add(facts("a", "t", Some("x"), &rules), 2);
+    turns.add(facts("a", "t", Some("x"), &rules), 1, now);
+    turns.add(facts("a", "t", Some("x"), &rules), 2, now);
     let (ticket, item) = turns.next(now).unwrap();
     let due = now + Duration::from_secs(60);
     turns.hold(ticket, item, due, now);
@@ -120,9 +120,9 @@ fn a_route_under_a_limit_leaves_slots_to_the_others() {
     let rated = Arc::new(Rules { route: "rated".into(), limit: per_second(1), ..rules() });
     let free = Arc::new(Rules { route: "free".into(), ..rules() });
     for number in 0..5 {
-        turns.add(facts("a", "slow", None, &slow), ("slow", number));
-        turns.add(facts("a", "rated", None, &rated), ("rated", number));
-        turns.add(facts("a", "free", None, &free), ("free", number));
+        turns.add(facts("a", "slow", None, &slow), ("slow", number), now);
+        turns.add(facts("a", "rated", None, &rated), ("rated", number), now);
+        turns.add(facts("a", "free", None, &free), ("free", number), now);
     }
     let mut started: Vec<_> = std::iter::from_fn(|| turns.next(now)).collect();
     let count = |started: &[(Ticket, (&str, i32))], kind| started.iter().filter(|(_, (known, _))| *known == kind).count();
@@ -142,7 +142,7 @@ fn a_stream_that_was_woken_for_a_job_that_is_taken_away_wakes_the_next() {
     let (mut turns, now) = (turns(), Instant::now());
     let rules = Arc::new(Rules { limit: at_once(1), ..rules() });
     for kind in ["x", "y", "z"] {
-        turns.add(facts("a", kind, None, &rules), kind);
+        turns.add(facts("a", kind, None, &rules), kind, now);
     }
     let (ticket, first) = turns.next(now).unwrap();
     assert!(turns.next(now).is_none());
@@ -158,7 +158,7 @@ fn limits_of_a_tenant_and_of_a_key_bind_only_them() {
     let (mut turns, now) = (turns(), Instant::now());
     let rules = Arc::new(Rules { per_tenant: at_once(2), per_key: per_second(1), ..rules() });
     for (tenant, key) in [("a", "x"), ("a", "x"), ("a", "y"), ("a", "z"), ("b", "q")] {
-        turns.add(facts(tenant, "t", Some(key), &rules), (tenant, key));
+        turns.add(facts(tenant, "t", Some(key), &rules), (tenant, key), now);
     }
     let started: Vec<_> = std::iter::from_fn(|| turns.next(now)).collect();
     let items: HashSet<_> = started.iter().map(|(_, item)| *item).collect();
@@ -174,7 +174,7 @@ fn sources_are_asked_for_others_while_one_stream_or_key_fills_the_window() {
     let mut turns = Turns::new(HashMap::new(), 100);
     let (ordered, mut now) = (Arc::new(Rules { ordered: true, ..rules() }), Instant::now());
     for number in 0..60 {
-        turns.add(facts("a", "t", Some("x"), &ordered), number);
+        turns.add(facts("a", "t", Some("x"), &ordered), number, now);
     }
     let stream = ("q".into(), Strand::Stream { tenant: "a".into(), kind: "t".into() });
     let key = ("q".into(), Strand::Key { tenant: "a".into(), kind: "t".into(), key: "x".into() });
@@ -188,7 +188,7 @@ fn nothing_is_left_of_tenants_keys_and_limits_that_are_gone() {
     let (mut turns, mut now) = (turns(), Instant::now());
     let rules = Arc::new(Rules { per_tenant: per_second(10), per_key: per_second(10), ..rules() });
     for number in 0..5000 {
-        turns.add(facts(&format!("t{number}"), &format!("k{number}"), Some(&number.to_string()), &rules), number);
+        turns.add(facts(&format!("t{number}"), &format!("k{number}"), Some(&number.to_string()), &rules), number, now);
         run(&mut turns, 1, &mut now, MS);
     }
     now += Duration::from_secs(10);
@@ -196,6 +196,30 @@ fn nothing_is_left_of_tenants_keys_and_limits_that_are_gone() {
     let left = [turns.entries.len(), turns.streams.len(), turns.tenants.len(), turns.gates.len(), turns.lanes.len()];
     assert_eq!((left, turns.by_key.len(), turns.gates_by_key.len(), turns.lanes_by_key.len()), ([0; 5], 0, 0, 0));
     assert_eq!(turns.wakes_at(), None);
+}
+
+#[test]
+fn a_reload_changes_the_limits_of_what_waits_and_forgets_nothing_that_runs() {
+    let (mut turns, now) = (turns(), Instant::now());
+    let slow = Arc::new(Rules { limit: Limit { concurrency: Some(1), ..per_second(1) }, ..rules() });
+    for number in 0..6 {
+        turns.add(facts("a", "t", None, &slow), number, now);
+    }
+    let (first, _) = turns.next(now).unwrap();
+    assert!(turns.next(now).is_none());
+    let more = Arc::new(Rules { limit: at_once(3), ..rules() });
+    for (item, _) in turns.clear(now) {
+        turns.add(facts("a", "t", None, &more), item, now);
+    }
+    let running: Vec<_> = std::iter::from_fn(|| turns.next(now)).collect();
+    assert_eq!(running.len(), 2, "beside the one that runs since before");
+    turns.ended(&first, now);
+    assert!(turns.next(now).is_some());
+    let free = Arc::new(rules());
+    for (item, _) in turns.clear(now) {
+        turns.add(facts("a", "t", None, &free), item, now);
+    }
+    assert_eq!(std::iter::from_fn(|| turns.next(now)).count(), 2);
 }
 
 mod property {
@@ -269,7 +293,7 @@ mod property {
         fn add(&mut self, item: Item, priority: u8) {
             let mut facts = facts(&item.tenant.to_string(), &item.kind.to_string(), None, &self.kinds[usize::from(item.kind)]);
             facts.key = (item.key > 0).then(|| item.key.to_string().into());
-            self.turns.add(Facts { priority, ..facts }, item);
+            self.turns.add(Facts { priority, ..facts }, item, self.now);
         }
 
         fn apply(&mut self, step: &Step) {
@@ -304,6 +328,7 @@ mod property {
                 }
                 Step::Wait(wait) => self.now += MS * u32::try_from(wait).unwrap(),
                 Step::Clear => {
+                    self.kinds = kinds(); // a reload
                     for (item, _) in self.turns.clear(self.now) {
                         self.add(item, 4);
                     }

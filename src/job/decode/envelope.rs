@@ -63,6 +63,7 @@ pub(super) struct Envelope<'a> {
     pub deadline: Option<Text<'a>>,
     pub batch_id: Option<Text<'a>>,
     pub batch_size: Option<u64>,
+    pub batch_member: Option<Text<'a>>,
     pub traceparent: Option<Text<'a>>,
     pub tracestate: Option<Text<'a>>,
     pub extensions: Vec<(Text<'a>, &'a RawValue)>,
@@ -74,6 +75,7 @@ pub(super) struct Envelope<'a> {
 struct BatchKey {
     id: String,
     size: Option<u64>,
+    member: Option<String>,
 }
 
 impl<'a> Envelope<'a> {
@@ -116,9 +118,11 @@ impl<'a> Envelope<'a> {
             "batch" => {
                 if let Some(batch) = value::<BatchKey, A>(&key, map)? {
                     (self.batch_id, self.batch_size) = (Some(Text(batch.id.into())), batch.size);
+                    self.batch_member = batch.member.map(|member| Text(member.into()));
                 }
             }
             "batchid" => self.batch_id = value(&key, map)?,
+            "batchmember" => self.batch_member = value(&key, map)?,
             "batchsize" => self.batch_size = value(&key, map)?,
             "traceparent" => self.traceparent = value(&key, map)?,
             "tracestate" => self.tracestate = value(&key, map)?,

@@ -60,3 +60,34 @@ impl Bodies {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::place::Lane;
+    use super::super::waiting::Stored;
+    use super::*;
+    use crate::job::Message;
+
+    fn job(sequence: i64, size: usize, unsettled: u32) -> Waiting {
+        let stored = Stored { id: "a".into(), digest: 0, priority: 4, sorted: None, message: Message::of(vec![0; size]) };
+        Waiting { place: Place::new(1, Lane(5), sequence), home: 1, submitted: 0, unsettled, job: Arc::new(stored) }
+    }
+
+    #[test]
+    fn a_window_that_is_full_twice_over_keeps_only_what_is_not_in_the_file() {
+        for (count, size) in [(2 * WINDOW_JOBS, 1), (4, WINDOW_BYTES / 2)] {
+            let mut bodies = Bodies::default();
+            bodies.insert(job(1, size, 1));
+            (2..count as i64).for_each(|sequence| bodies.insert(job(sequence, size, 0)));
+            bodies.make_room();
+            assert_eq!(bodies.len(), count - 1, "not yet");
+            bodies.insert(job(count as i64, size, 0));
+            bodies.make_room();
+            assert_eq!((bodies.len(), bodies.bytes), (1, size));
+            assert!(bodies.take(Place::new(1, Lane(5), 1)).is_some());
+            assert_eq!(bodies.bytes, 0);
+        }
+    }
+}

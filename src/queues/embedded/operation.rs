@@ -13,6 +13,7 @@ use super::ready_queue::ReadyQueue;
 use super::store::Shared;
 use super::waiting::{Parts, Stored, Waiting};
 use crate::ports::{Acted, Action, Ending, NewJob, QueueError, Settled, Submitted};
+use crate::state::Change;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, QueueError>>;
 
@@ -48,6 +49,12 @@ pub(super) enum Operation {
         reply: Reply<()>,
     },
     Act(Box<Act>),
+    /// Values of the state store, all or none.
+    Change {
+        changes: Vec<Change>,
+        changed: bool,
+        reply: Reply<bool>,
+    },
     /// Finds what is known of an id, in every queue.
     Locate {
         id: Arc<str>,
@@ -179,6 +186,7 @@ impl Operation {
                 }
             }
             Operation::Act(act) => drop(act.reply.send(Err(error))),
+            Operation::Change { reply, .. } => drop(reply.send(Err(error))),
             Operation::Locate { reply, .. } => drop(reply.send(Err(error))),
             #[cfg(test)]
             Operation::Pragma { reply, .. } => drop(reply.send(Err(error))),

@@ -11,6 +11,8 @@ use crate::ports::Room;
 
 /// A job with fewer before it in its own line is kept in memory though others wait unread.
 const NEAR: usize = 32;
+/// A scan that somebody waits for is as short as this.
+const FIRST_SCAN: usize = 256;
 
 /// The ready lanes of a queue that has a source.
 #[derive(Default)]
@@ -68,6 +70,8 @@ pub(super) struct Scan {
     pub after: Place,
     /// Everything up to here was committed before the read starts.
     pub tail: Place,
+    /// Jobs to be read at most.
+    pub most: usize,
 }
 
 /// What was found where an operator wants to take a job out.
@@ -215,7 +219,8 @@ impl Ready {
     fn scan(&mut self) -> Option<Read> {
         let mut lanes = (0..).map(Lane).zip(&self.lanes).filter(|_| self.backlog.has_room());
         let (number, lane) = lanes.find(|(_, lane)| lane.scanned < lane.tail)?;
-        Some(Read::Scan(Scan { lane: number, after: lane.scanned, tail: lane.tail }))
+        let most = if self.backlog.len() == 0 { FIRST_SCAN } else { WINDOW_JOBS };
+        Some(Read::Scan(Scan { lane: number, after: lane.scanned, tail: lane.tail, most }))
     }
 
     /// A read has failed and is to be tried again.
@@ -273,7 +278,9 @@ impl Ready {
 
     /// The commit that took the job away has succeeded.
     pub fn confirm(&mut self, place: Place) {
-        if self.acting.remove(&place).is_some_and(|acting| acting.passed.is_none()) {
+        let Some(acting) = self.acting.remove(&place) else { return };
+        self.bodies.take(place); // a scan may have brought it
+        if acting.passed.is_none() {
             self.gone.insert(place);
         }
     }
@@ -296,3 +303,6 @@ impl Ready {
         known.then(|| self.backlog.oldest())
     }
 }
+
+#[cfg(test)]
+mod tests;

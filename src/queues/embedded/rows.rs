@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, Row, params};
 
 use super::backlog::Head;
-use super::bodies::{WINDOW_BYTES, WINDOW_JOBS};
+use super::bodies::WINDOW_BYTES;
 use super::place::{Lane, Place};
 use super::ready::{Read, Scan};
 use super::ready_queue::{ReadyQueue, Registry};
@@ -47,13 +47,6 @@ pub(super) struct Rows {
     pub looked_for: usize,
 }
 
-impl Rows {
-    /// Whether one read is long enough.
-    fn is_full(&self, size: usize) -> bool {
-        self.jobs.len() >= WINDOW_JOBS || size >= WINDOW_BYTES
-    }
-}
-
 /// Reads for the backlog of a queue.
 pub(super) fn read(connection: &Connection, registry: &Registry, queue: &ReadyQueue, read: &Read) -> rusqlite::Result<Rows> {
     match read {
@@ -74,7 +67,7 @@ fn scan(connection: &Connection, registry: &Registry, queue: &ReadyQueue, scan: 
         let job = sorted(row, registry, |message| queue.sorted(message))?;
         size += job.message.size();
         found.jobs.push(job);
-        if found.is_full(size) {
+        if found.jobs.len() >= scan.most || size >= WINDOW_BYTES {
             found.complete = false;
             break;
         }
@@ -94,7 +87,7 @@ fn load(connection: &Connection, registry: &Registry, heads: &[Head]) -> rusqlit
             found.jobs.push(job);
         }
         found.looked_for += 1;
-        if found.is_full(size) {
+        if size >= WINDOW_BYTES {
             break;
         }
     }

@@ -10,8 +10,11 @@ use super::file::{self, OpenError};
 
 /// Marks the file as ours: "WNDL".
 const APPLICATION_ID: i64 = 0x574e_444c;
-/// Raised when the tables change; a file with another one is left alone.
-const LAYOUT: i64 = 2;
+/// Raised when the tables change. A file of a later layout is left alone, one from [`OLDEST`] on is taken through the
+/// [`STEPS`] it lacks when it is opened.
+const LAYOUT: i64 = OLDEST + STEPS.len() as i64;
+const OLDEST: i64 = 2;
+const STEPS: [&str; 1] = [STATE];
 
 /// `jobs` holds everything that waits or is dead, in the order in which it is run: `place` is queue, lane and sequence
 /// in one integer, see `place.rs`. `endings` keeps blocks of ends with their events, see `endings.rs`; `ledger` the
@@ -32,6 +35,10 @@ const TABLES: &str = "
         queue INTEGER NOT NULL, line TEXT NOT NULL, count INTEGER NOT NULL, sum BLOB NOT NULL, PRIMARY KEY(queue, line)
     ) WITHOUT ROWID, STRICT;";
 
+/// The values of the state store, see `state.rs`.
+const STATE: &str = "
+    CREATE TABLE state(key TEXT PRIMARY KEY, value BLOB NOT NULL, version INTEGER NOT NULL, expires INTEGER) WITHOUT ROWID, STRICT;
+    CREATE INDEX state_expires ON state(expires) WHERE expires IS NOT NULL;";
 /// Finds a job by its id, and remembers ids after the end, see `known.rs`.
 pub(super) const KNOWN: &str = "
     CREATE TABLE known(place INTEGER PRIMARY KEY, entries BLOB NOT NULL) STRICT;
@@ -60,16 +67,26 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
          PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY;"
     );
     connection.execute_batch(&pragmas).map_err(explain)?;
-    if identity(&connection).map_err(explain)? == (0, 0) {
-        let (written_by, salt) = (env!("CARGO_PKG_VERSION"), RandomState::new().hash_one(0));
-        let make = format!(
-            "BEGIN IMMEDIATE; {TABLES} {KNOWN} \
-             INSERT INTO meta VALUES('written_by', '{written_by}'), ('salt', '{salt}'); \
-             PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {LAYOUT}; COMMIT;"
-        );
-        connection.execute_batch(&make).map_err(explain)?;
-    }
+    upgrade(&connection).map_err(explain)?;
     Ok(connection)
+}
+
+/// Takes the file through the steps it lacks, in one transaction; an empty one gets all tables.
+fn upgrade(connection: &Connection) -> rusqlite::Result<()> {
+    let (application, version) = identity(connection)?;
+    let written_by = env!("CARGO_PKG_VERSION");
+    let salt = RandomState::new().hash_one(0);
+    let first = format!("{TABLES} {KNOWN} INSERT INTO meta VALUES('salt', '{salt}');");
+    let (first, from) = if application == 0 { (&*first, OLDEST) } else { ("", version) };
+    let missing = STEPS.get(usize::try_from(from - OLDEST).unwrap_or_default()..).unwrap_or_default();
+    if first.is_empty() && missing.is_empty() {
+        return Ok(());
+    }
+    connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE; {first} {} INSERT OR REPLACE INTO meta VALUES('written_by', '{written_by}'); \
+         PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {LAYOUT}; COMMIT;",
+        missing.concat()
+    ))
 }
 
 /// The number that makes the digests of this file its own, so that nobody can prepare two ids with one digest.
@@ -106,7 +123,7 @@ fn check_identity(path: &Path, connection: &Connection) -> Result<(), OpenError>
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(explain)?;
     match identity(connection).map_err(explain)? {
         (0, 0) if tables == 0 => Ok(()),
-        (APPLICATION_ID, version) if version != LAYOUT => {
+        (APPLICATION_ID, version) if !(OLDEST..=LAYOUT).contains(&version) => {
             let written_by = connection.query_row("SELECT value FROM meta WHERE key = 'written_by'", [], |row| row.get(0));
             let written_by = written_by.unwrap_or_else(|_| "of unknown version".to_owned());
             let (path, known) = (path.into(), LAYOUT);

@@ -9,7 +9,9 @@ mod model;
 mod parking;
 mod restart;
 mod settling;
+mod state;
 mod trouble;
+mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

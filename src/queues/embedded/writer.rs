@@ -9,6 +9,7 @@ mod ids;
 mod put;
 mod settle;
 mod start;
+mod state;
 mod statements;
 
 use std::sync::Arc;
@@ -59,6 +60,8 @@ struct Writer<'c> {
     became_due: Vec<Place>,
     withdrawn: Vec<(Arc<ReadyQueue>, Place)>,
     endings: settle::Endings,
+    /// When the first value of the state store may be over, in milliseconds since 1970.
+    next_forgotten: i64,
 }
 
 impl Writer<'_> {
@@ -206,6 +209,10 @@ impl Writer<'_> {
                 self.statements.pause.execute((*paused, number)).map(drop)
             }
             Operation::Act(act) => self.act(act),
+            Operation::Change { changes, changed, .. } => {
+                *changed = self.change(changes)?;
+                Ok(())
+            }
             Operation::Locate { .. } => Ok(()),
             #[cfg(test)]
             Operation::Pragma { .. } => Ok(()),

@@ -98,6 +98,7 @@ impl Writer<'_> {
                 }
                 drop(act.reply.send(Ok(act.acted)));
             }
+            Operation::Change { changed, reply, .. } => drop(reply.send(Ok(changed))),
             #[cfg(test)]
             Operation::Pragma { reply, .. } => drop(reply.send(Ok(()))),
         }

@@ -1,4 +1,4 @@
-//! Endings and their results, which are kept for a time only.
+//! What is kept for a time only: endings with their results, values of the state store.
 
 use super::super::ledger::{FILE, Line};
 use super::Writer;
@@ -23,7 +23,8 @@ impl Writer<'_> {
     }
 
     fn try_forget_old(&mut self) -> rusqlite::Result<()> {
-        if self.ledger.get(FILE, Line::KeptEndings).count == 0 {
+        let endings = self.ledger.get(FILE, Line::KeptEndings).count > 0;
+        if !endings && self.next_forgotten > self.now {
             return Ok(());
         }
         let oldest = self.now - millis(self.shared.options.results_for);
@@ -31,6 +32,9 @@ impl Writer<'_> {
         let mut blocks = 0;
         while blocks < 256 && self.forget_block(|_, _, at| at < oldest)? {
             blocks += 1;
+        }
+        if self.next_forgotten <= self.now {
+            self.forget_state()?;
         }
         self.commit()?;
         self.committed();

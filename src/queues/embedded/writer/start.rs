@@ -102,6 +102,7 @@ fn prepare(connection: &Connection, shared: Arc<Shared>) -> rusqlite::Result<Wri
         became_due: Vec::new(),
         withdrawn: Vec::new(),
         endings: settle::Endings::default(),
+        next_forgotten: i64::MIN,
         shared,
     })
 }

@@ -1,0 +1,39 @@
+//! The block `state:`: where is kept what must be remembered beyond one job.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::queue::MemoryConfig;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// In a file of the embedded queue.
+    Embedded(EmbeddedState),
+    /// Forgotten at the end of the process.
+    Memory(MemoryConfig),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmbeddedState {
+    /// The database file, relative to the config file; queues may lie in it too.
+    pub path: PathBuf,
+}
+
+impl State {
+    #[must_use]
+    pub fn in_file(path: impl Into<PathBuf>) -> Self {
+        State::Embedded(EmbeddedState { path: path.into() })
+    }
+
+    /// The file it lies in.
+    #[must_use]
+    pub fn file(&self) -> Option<&PathBuf> {
+        match self {
+            State::Embedded(embedded) => Some(&embedded.path),
+            State::Memory(_) => None,
+        }
+    }
+}
