@@ -60,8 +60,8 @@ struct Close {
 }
 
 #[derive(Deserialize)]
-struct Listed {
-    breakers: Vec<GuardReport>,
+pub(super) struct Listed {
+    pub breakers: Vec<GuardReport>,
 }
 
 pub(super) async fn run(breakers: Breakers, globals: &Globals, screen: &mut Screen) -> Result<Exit, Failure> {
@@ -92,6 +92,14 @@ async fn list(session: &Session, screen: &mut Screen) -> Result<Exit, Failure> {
         breakers.iter().try_for_each(|breaker| screen.document(breaker))?;
         return Ok(Exit::Done);
     }
+    screen.table(table(&breakers))?;
+    for breaker in breakers.iter().filter(|breaker| !matches!(breaker.state, None | Some(Phase::Closed))) {
+        screen.line(&format!("\n{}", why(breaker)))?;
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) fn table(breakers: &[GuardReport]) -> Table {
     let mut table = Table::new(&[
         Column::left("EXECUTOR"),
         Column::left("STATE"),
@@ -103,11 +111,7 @@ async fn list(session: &Session, screen: &mut Screen) -> Result<Exit, Failure> {
     ]);
     let now = Timestamp::now();
     breakers.iter().for_each(|breaker| table.painted(row(breaker, now)));
-    screen.table(table)?;
-    for breaker in breakers.iter().filter(|breaker| !matches!(breaker.state, None | Some(Phase::Closed))) {
-        screen.line(&format!("\n{}", why(breaker)))?;
-    }
-    Ok(Exit::Done)
+    table
 }
 
 fn row(breaker: &GuardReport, now: Timestamp) -> Vec<(String, Colour)> {
