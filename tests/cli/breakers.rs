@@ -8,7 +8,7 @@ const CONFIG: &str = "\
 api: { listen: 127.0.0.1:0 }
 telemetry: { listen: 127.0.0.1:0 }
 executors:
-  mail: { command: { run: [./mail.sh] }, breaker: { probe: 1m } }
+  mail: { command: { run: [./mail.sh] }, breaker: { probe: 10m, longest_probe: 10m } }
   plain: { command: { run: [./mail.sh] }, breaker: off }
 routes:
   - { type: \"mail.*\", run: mail }
