@@ -19,6 +19,9 @@ mod store;
 use measure::{Load, Rate, median};
 use store::Ids;
 
+/// Jobs without key and tenant, without rules.
+const PLAIN: engine::Shape = engine::Shape { rules: engine::free, more: |_| String::new() };
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -26,10 +29,10 @@ fn main() {
     let load = Load::from_environment();
     let asked = |name: &str| std::env::args().any(|argument| argument == name);
     if asked("backlog") {
-        return store::backlog(&load, 1_000_000);
+        return [1, 1000].into_iter().for_each(|tenants| store::backlog(&load, 1_000_000, tenants));
     }
     if asked("engine") {
-        return println!("{:.0} jobs/s", engine::run(&load).jobs);
+        return println!("{:.0} jobs/s", engine::run(&load, &PLAIN).jobs);
     }
     if asked("store") {
         return println!("{:.0} jobs/s", store::run(&load, Ids::Made).jobs);
@@ -50,7 +53,7 @@ fn main() {
         bare.push(baseline::run(&load));
         stored.push(store::run(&load, Ids::Made));
         random.push(store::run(&load, Ids::Random));
-        run.push(engine::run(&load));
+        run.push(engine::run(&load, &PLAIN));
     }
     println!("{:<28}{:>12}{:>16}{:>10}", "", "jobs/s", "CPU µs/job", "ratio");
     let reference = median(&bare);

@@ -2,6 +2,7 @@
 //! speaks the same routes through a Unix socket, or in process where no worker lives.
 
 mod access;
+pub mod batches;
 pub mod breakers;
 pub mod bulk;
 pub mod dead_letters;
@@ -48,6 +49,9 @@ pub fn router(desk: Arc<Desk>, access: Access) -> Router {
         .route("/breakers", get(breakers::list))
         .route("/breakers/{executor}/open", post(breakers::open))
         .route("/breakers/{executor}/close", post(breakers::close))
+        .route("/batches", get(batches::list))
+        .route("/batches/{id}", get(batches::show))
+        .route("/batches/{id}/cancel", post(batches::cancel))
         .route("/schedules", get(schedules::list))
         .route("/schedules/{name}/run", post(schedules::run))
         .route("/audit", get(worker::audit))

@@ -63,8 +63,11 @@ impl App {
     pub async fn start(loaded: &Loaded) -> Result<Self, StartError> {
         let config = &loaded.config;
         let telemetry = Telemetry::install().map_err(StartError::Other)?;
-        let shared = Arc::new(shared(config, &telemetry));
-        let systems = Arc::new(Systems::open_soon(config, &loaded.source.base, shared.clock).await?);
+        let mut shared = shared(config, &telemetry);
+        let mut systems = Systems::open_soon(config, &loaded.source.base, shared.clock).await?;
+        systems.count_batches(config, shared.clock, &telemetry);
+        shared.batches = systems.batches.clone();
+        let (shared, systems) = (Arc::new(shared), Arc::new(systems));
         let executors = parts::executors(config, &loaded.source.base)?;
         let pools = parts::pools(config, &shared, &systems, &executors, &telemetry)?;
         let reloader = Arc::new(Reloader::new(loaded, systems.clone(), pools.clone(), executors.clone(), &telemetry));
@@ -80,6 +83,7 @@ impl App {
         drop(executors);
         let grace = config.worker.grace.0;
         let engine = Engine::start(shared.clone(), &pools);
+        listeners.spawn(systems.announce(config, closing.clone()));
         if let Some(schedules) = schedules {
             listeners.spawn(schedules.run(shared.stop.clone()));
         }

@@ -1,6 +1,7 @@
 //! The command line: one file per command; every command that touches a queue speaks the HTTP API.
 
 mod audit;
+mod batches;
 mod breakers;
 mod check;
 mod completions;
@@ -84,6 +85,7 @@ enum Command {
     Top(top::Top),
     Reload(reload::Reload),
     DeadLetters(dead_letters::DeadLetters),
+    Batches(batches::Batches),
     Audit(audit::Audit),
     Check(check::Check),
     Explain(explain::Explain),
@@ -156,6 +158,7 @@ fn dispatch(command: Command, globals: &Globals, screen: &mut Screen) -> Result<
         Command::Top(args) => wait_for(top::run(args, globals, screen)),
         Command::Reload(args) => wait_for(reload::run(args, globals, screen)),
         Command::DeadLetters(args) => wait_for(dead_letters::run(args, globals, screen)),
+        Command::Batches(args) => wait_for(batches::run(args, globals, screen)),
         Command::Schedules(args) => wait_for(schedules::run(args, globals, screen)),
         Command::Audit(args) => wait_for(audit::run(args, globals, screen)),
         Command::Plugin(args) => wait_for(plugin::run(args, globals, screen)),

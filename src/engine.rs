@@ -31,6 +31,7 @@ use tokio::sync::{Mutex, RwLock};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::batches::Batches;
 use crate::clock::Clock;
 use budget::Budget;
 use guard::Guards;
@@ -61,6 +62,8 @@ pub struct Shared {
     pub alone: RwLock<()>,
     /// Held by the suspect whose turn it is.
     pub suspects: Mutex<()>,
+    /// Counts the jobs of batches, where that can be remembered.
+    pub batches: Option<Arc<Batches>>,
     /// First stage: admit nothing more.
     pub stop: CancellationToken,
     /// Second stage: hand back what still runs.
@@ -81,6 +84,7 @@ impl Shared {
             pools: OnceLock::new(),
             alone: RwLock::new(()),
             suspects: Mutex::new(()),
+            batches: None,
             stop: CancellationToken::new(),
             abandon: CancellationToken::new(),
         }

@@ -3,10 +3,11 @@
 use serde_json::Value;
 
 /// What `windlass schema` can print.
-pub const NAMES: [&str; 4] = ["job", "result", "failure", "life"];
+pub const NAMES: [&str; 5] = ["job", "result", "batch", "failure", "life"];
 
 const JOB: &str = include_str!("schema/job.json");
 const RESULT: &str = include_str!("schema/result.json");
+const BATCH: &str = include_str!("schema/batch.json");
 const FAILURE: &str = include_str!("schema/failure.json");
 const LIFE: &str = include_str!("schema/life.json");
 
@@ -18,6 +19,7 @@ pub fn schema(name: &str) -> Result<Value, String> {
     let (text, refers) = match name {
         "job" => (JOB, false),
         "result" => (RESULT, true),
+        "batch" => (BATCH, false),
         "failure" => (FAILURE, false),
         "life" => (LIFE, true),
         _ => return Err(format!("there is no schema {name:?}: {}", NAMES.join(", "))),

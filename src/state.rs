@@ -10,7 +10,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 /// The longest key, in bytes.
-pub const LONGEST_KEY: usize = 1024;
+pub const LONGEST_KEY: usize = 4096;
 /// The largest value, in bytes.
 pub const LARGEST_VALUE: usize = 1 << 20;
 /// The most keys that one call reads or changes.

@@ -1,5 +1,6 @@
 //! What operators see of a worker: metrics, logs and probes, each name of them written once.
 
+mod batch;
 mod guard;
 pub mod logs;
 mod names;
@@ -15,6 +16,7 @@ use crate::clock::Clock;
 use names::{BUILD_INFO, DELIVERY_BYTES, DELIVERY_BYTES_LIMIT, RELOADS};
 use recorder::{Gauge, Labels, Registry};
 
+pub use batch::BatchMetrics;
 pub use guard::GuardMetrics;
 pub use pool::{ExitMetrics, PoolMetrics, SourceMetrics, Wait, Waiting};
 pub use queue::QueueMetrics;
@@ -76,6 +78,12 @@ impl Telemetry {
     #[must_use]
     pub fn queue(&self, queue: &str, clock: Clock) -> QueueMetrics {
         QueueMetrics::new(&self.registry, &Labels::default().with("queue", queue), clock)
+    }
+
+    /// The metrics of all job batches. Take them once, at start.
+    #[must_use]
+    pub fn batches(&self) -> BatchMetrics {
+        BatchMetrics::new(&self.registry)
     }
 
     /// The metrics of one schedule. Take them once, at start.

@@ -4,6 +4,8 @@
 //! `WINDLASS` names another binary than the one just built.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[path = "chaos/batches.rs"]
+mod batches;
 #[path = "chaos/fleet.rs"]
 mod fleet;
 #[path = "chaos/ledger.rs"]
@@ -32,9 +34,9 @@ fn measure() -> Measure {
 }
 
 /// The death of the nth worker: in turns at a random time, and at each stop point after a random number of passes.
-fn death(number: usize, dice: &mut fastrand::Rng) -> Death {
-    match number % (STOP_POINTS.len() + 3) {
-        point if point < STOP_POINTS.len() => Death::At { point: STOP_POINTS[point], pass: dice.u32(1..40) },
+fn death(number: usize, points: &[&'static str], dice: &mut fastrand::Rng) -> Death {
+    match number % (points.len() + 3) {
+        point if point < points.len() => Death::At { point: points[point], pass: dice.u32(1..40) },
         _ => Death::After(Duration::from_millis(dice.u64(150..900))),
     }
 }
@@ -50,7 +52,7 @@ fn kill_and_check(mut world: World) {
     let mut dice = fastrand::Rng::with_seed(seed());
     let producer = world.produce_over(measure.jobs, measure.kills, dice.u64(..));
     for number in 0..measure.kills {
-        world.live_and_die(&death(number, &mut dice));
+        world.live_and_die(&death(number, &STOP_POINTS, &mut dice));
     }
     world.drain(producer);
     world.settle_accounts(measure.kills);
@@ -73,8 +75,11 @@ fn an_outage_over_many_deaths_of_the_worker_charges_nobody_and_loses_nothing() {
             world.target_is(false);
         }
         // long enough for a probe now and then
-        let death =
-            if number % 3 == 0 { Death::After(Duration::from_millis(dice.u64(1000..2500))) } else { death(number, &mut dice) };
+        let death = if number % 3 == 0 {
+            Death::After(Duration::from_millis(dice.u64(1000..2500)))
+        } else {
+            death(number, &STOP_POINTS, &mut dice)
+        };
         world.live_and_die(&death);
     }
     world.drain(producer);
@@ -91,7 +96,7 @@ fn a_machine_that_loses_its_power_loses_nothing_that_was_confirmed() {
 #[test]
 fn the_one_job_that_kills_its_worker_ends_as_poison_and_no_innocent_is_charged() {
     let mut world = World::new("poison");
-    let innocents = 300;
+    let innocents = 500;
     let producer = world.produce_with_poison(innocents);
     let deaths = world.live_until_drained(producer);
     assert!((3..=12).contains(&deaths), "{deaths} workers died");

@@ -2,6 +2,8 @@
 
 #[path = "cli/after.rs"]
 mod after;
+#[path = "cli/batches.rs"]
+mod batches;
 #[path = "cli/breakers.rs"]
 mod breakers;
 #[path = "cli/disk.rs"]

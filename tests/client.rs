@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use serving::Served;
+use windlass::batches::JobEnd;
 use windlass::outcome::Class;
 use windlass_client::{Client, Error, NewJob, State};
 
@@ -61,6 +62,22 @@ async fn many_are_taken_together_or_not_at_all_and_the_bad_one_is_named() {
     }
     assert!(matches!(client.job("a").await, Err(Error::NotFound(_))));
     assert_eq!(client.submit_many(&jobs[..1]).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_batch_is_followed_and_cancelled() {
+    let served = Served::start(None).await;
+    let client = served.client().queue("jobs");
+    assert!(matches!(client.batch("b/1").await, Err(Error::NotFound(_))));
+    let batch = windlass::job::Batch { id: "b/1".into(), size: Some(2), member: None };
+    served.batches.count(&batch, &"default".into(), &"x".into(), JobEnd::Dead).await.unwrap();
+    client.cancel_batch("b/1", "ann").await.unwrap();
+    let seen = client.batch("b/1").await.unwrap();
+    assert_eq!((seen.size, seen.done, seen.dead, seen.cancelled.as_deref()), (Some(2), 0, 1, Some("ann")));
+    assert_eq!((seen.dead_jobs, seen.completed), (vec!["x".to_owned()], None));
+    served.batches.count(&batch, &"default".into(), &"y".into(), JobEnd::Done).await.unwrap();
+    assert!(client.batch("b/1").await.unwrap().completed.is_some());
+    assert!(matches!(client.cancel_batch("b/1", "ann").await, Err(Error::Refused { status: 409, .. })));
 }
 
 #[tokio::test]

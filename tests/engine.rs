@@ -1,6 +1,10 @@
 //! The path of one job on queues in memory: with the paused clock, and under seeded faults.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[path = "engine/backlog.rs"]
+mod backlog;
+#[path = "engine/batches.rs"]
+mod batches;
 #[path = "engine/faults.rs"]
 mod faults;
 #[path = "engine/outages.rs"]

@@ -42,14 +42,21 @@ impl Executor for Noop {
     async fn stop(&self, _: Duration) {}
 }
 
-/// A job of about `size` bytes.
-fn body(id: &str, size: usize) -> String {
-    let start = format!(r#"{{"id":"{id}","type":"bench.noop","data":""#);
+/// A job of about `size` bytes; `more` are keys of its envelope.
+fn body(id: &str, more: &str, size: usize) -> String {
+    let start = format!(r#"{{"id":"{id}","type":"bench.noop",{more}"data":""#);
     let filling = "x".repeat(size.saturating_sub(start.len() + 2));
     format!("{start}{filling}\"}}")
 }
 
-fn pool(shared: &Arc<Shared>, queue: Arc<dyn Queue>, executor: Arc<dyn Executor>, slots: usize) -> Pool {
+/// No order and no limits.
+pub fn free() -> Rules {
+    let none = Limit::default();
+    Rules { route: "bench.*".into(), weight: 1, ordered: false, limit: none, per_tenant: none, per_key: none, guard: None }
+}
+
+/// A pool on one queue with one route, `bench.*`.
+pub fn pool(shared: &Arc<Shared>, queue: Arc<dyn Queue>, executor: Arc<dyn Executor>, slots: usize, rules: Rules) -> Pool {
     let telemetry = Telemetry::install().expect("metrics");
     let metrics = telemetry.pool("default");
     let feed = Feed {
@@ -65,15 +72,13 @@ fn pool(shared: &Arc<Shared>, queue: Arc<dyn Queue>, executor: Arc<dyn Executor>
         beside: None,
         queue,
     };
-    let none = Limit::default();
     let guard = Some(Guard::new("noop", Some(Settings::default()), shared.clock, telemetry.guard("noop")));
-    let rules = Rules { route: "bench.*".into(), weight: 1, ordered: false, limit: none, per_tenant: none, per_key: none, guard };
     let route = Route {
         name: "bench.*".into(),
         executor,
         executor_name: "noop".into(),
         policy: Policy::default(),
-        rules: Arc::new(rules),
+        rules: Arc::new(Rules { guard, ..rules }),
         order_hold: None,
         unique: None,
         then: None,
@@ -86,7 +91,7 @@ fn pool(shared: &Arc<Shared>, queue: Arc<dyn Queue>, executor: Arc<dyn Executor>
         name: "default".into(),
         shared: shared.clone(),
         feeds: vec![Arc::new(feed)],
-        routes: arc_swap::ArcSwap::from_pointee(Routes::new(table, vec![Arc::new(route)])),
+        routes: Arc::new(arc_swap::ArcSwap::from_pointee(Routes::new(table, vec![Arc::new(route)]))),
         results: None,
         dead_letters: None,
         window: Arc::new(Window::new(WindowOptions::new(slots))),
@@ -97,33 +102,41 @@ fn pool(shared: &Arc<Shared>, queue: Arc<dyn Queue>, executor: Arc<dyn Executor>
     }
 }
 
+/// What the jobs of a round are like and by which rules they run.
+pub struct Shape {
+    pub rules: fn() -> Rules,
+    /// Keys of the envelope of a job, by its number.
+    pub more: fn(u64) -> String,
+}
+
 /// One round in a new file.
-pub fn run(load: &Load) -> Rate {
+pub fn run(load: &Load, shape: &Shape) -> Rate {
     let scratch = load.scratch();
     let config = EmbeddedConfig { path: scratch.path().join("windlass.db"), ..EmbeddedConfig::default() };
     let store = Store::open(StoreOptions::from(&config)).expect("a new file");
     runtime().block_on(async {
-        let rate = work(load, &store).await;
+        let rate = work(load, shape, &store).await;
         store.close().await;
         rate
     })
 }
 
 /// As many producers as slots, each waiting for the disk before its next job.
-pub async fn work(load: &Load, store: &Arc<Store>) -> Rate {
+async fn work(load: &Load, shape: &Shape, store: &Arc<Store>) -> Rate {
     let queue = store.queue("bench", "bench");
     let counter = Arc::new(Counter::default());
     let shared = Arc::new(Shared::new("bench", Clock::System, Budget::new(256 << 20)));
-    let pool = pool(&shared, queue.clone(), Arc::new(Noop(counter.clone())), load.tasks);
+    let pool = pool(&shared, queue.clone(), Arc::new(Noop(counter.clone())), load.tasks, (shape.rules)());
     let engine = Engine::start(shared.clone(), &[Arc::new(pool)]);
     let numbers = Arc::new(AtomicU64::new(0));
     let run = uuid::Uuid::now_v7();
     let produce = || {
-        let (sink, counter, numbers, size) = (queue.sink(), counter.clone(), numbers.clone(), load.body);
+        let (sink, counter, numbers, size, more) = (queue.sink(), counter.clone(), numbers.clone(), load.body, shape.more);
         tokio::spawn(async move {
             while !counter.is_over() {
-                let id = format!("{run}-{:010}", numbers.fetch_add(1, Ordering::Relaxed));
-                let message = Message::of(body(&id, size));
+                let number = numbers.fetch_add(1, Ordering::Relaxed);
+                let id = format!("{run}-{number:010}");
+                let message = Message::of(body(&id, &more(number), size));
                 sink.send(Outgoing { message, id: Some(id.into()), ..Outgoing::default() }).await.expect("room on the disk");
             }
         })

@@ -74,12 +74,12 @@ async fn work(load: &Load, store: &Arc<Store>, ids: Ids) -> Rate {
 }
 
 /// A job of about `size` bytes.
-fn job_of(size: usize) -> Vec<u8> {
-    format!(r#"{{"type":"bench.noop","data":"{}"}}"#, "x".repeat(size.saturating_sub(32))).into()
+fn job_of(tenant: &str, size: usize) -> Vec<u8> {
+    format!(r#"{{"type":"bench.noop","tenant":"{tenant}","data":"{}"}}"#, "x".repeat(size.saturating_sub(50))).into()
 }
 
 async fn produce(sink: Arc<dyn Sink>, body: usize, ids: Ids, counter: Arc<Counter>) {
-    let body = job_of(body);
+    let body = job_of("bench", body);
     while !counter.is_over() {
         let message = Message::of(body.clone());
         if sink.send(Outgoing { message, id: ids.next(), ..Outgoing::default() }).await.is_err() {
@@ -117,16 +117,25 @@ async fn consume(hands: Arc<Hands>, counter: Arc<Counter>) {
     }
 }
 
+fn micros(rate: &Rate) -> f64 {
+    rate.cpu.as_secs_f64() * 1e6
+}
+
 /// The same load with an empty queue and behind a backlog; what memory and how long an open takes then.
-pub fn backlog(load: &Load, waiting: usize) {
+pub fn backlog(load: &Load, waiting: usize, tenants: usize) {
     let scratch = load.scratch();
     let store = open(&scratch);
     runtime().block_on(async {
         let empty = work(load, &store, Ids::Made).await;
-        println!("{:>10.0} jobs/s with nothing waiting", empty.jobs);
-        fill(&store, load.body, waiting).await;
+        println!("{:>10.0} jobs/s with nothing waiting, {:.2} µs CPU each", empty.jobs, micros(&empty));
+        fill(&store, load.body, waiting, tenants).await;
         let behind = work(load, &store, Ids::Made).await;
-        println!("{:>10.0} jobs/s with {waiting} jobs waiting, {:.2} of it", behind.jobs, behind.jobs / empty.jobs);
+        let ratio = behind.jobs / empty.jobs;
+        println!(
+            "{:>10.0} jobs/s with {waiting} jobs of {tenants} tenants waiting, {:.2} µs CPU each, {ratio:.2} of the rate",
+            behind.jobs,
+            micros(&behind)
+        );
         store.close().await;
     });
     drop(store);
@@ -146,11 +155,11 @@ pub fn backlog(load: &Load, waiting: usize) {
     println!("{peak}");
 }
 
-async fn fill(store: &Store, body: usize, waiting: usize) {
+async fn fill(store: &Store, body: usize, waiting: usize, tenants: usize) {
     for start in (0..waiting).step_by(2000) {
-        let job = |number| NewJob {
+        let job = |number: usize| NewJob {
             id: format!("backlog-{number}").into(),
-            message: Message::of(job_of(body)),
+            message: Message::of(job_of(&format!("tenant-{}", number % tenants), body)),
             due: None,
             priority: DEFAULT_PRIORITY,
         };

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::Refusal;
+use crate::batches::Batches;
 use crate::engine::Shared;
 use crate::engine::budget::Budget;
 use crate::job::Decoding;
@@ -80,6 +81,8 @@ pub struct Desk {
     pub(super) reload: Option<Reload>,
     /// The periodic jobs of the config.
     pub schedules: Option<Arc<Schedules>>,
+    /// How far the batches have come.
+    pub batches: Option<Arc<Batches>>,
     /// Ends the waiting of every request.
     pub closing: CancellationToken,
     pub(super) bodies: Budget,
@@ -91,7 +94,8 @@ impl Desk {
     pub fn new(systems: Vec<System>, queues: Vec<Place>, body_limit: usize) -> Self {
         let bodies = Budget::new(BODIES.max(body_limit));
         let closing = CancellationToken::new();
-        Desk { systems, queues, body_limit, worker: None, reload: None, schedules: None, closing, bodies }
+        let (worker, reload, schedules, batches) = (None, None, None, None);
+        Desk { systems, queues, body_limit, worker, reload, schedules, batches, closing, bodies }
     }
 
     /// Puts a living worker behind the desk: running jobs are seen and can be cancelled.
@@ -109,6 +113,11 @@ impl Desk {
     #[must_use]
     pub fn with_schedules(self, schedules: Option<Arc<Schedules>>) -> Self {
         Desk { schedules, ..self }
+    }
+
+    #[must_use]
+    pub fn with_batches(self, batches: Option<Arc<Batches>>) -> Self {
+        Desk { batches, ..self }
     }
 
     pub(super) fn largest_body(&self) -> usize {

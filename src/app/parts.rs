@@ -101,7 +101,7 @@ impl Bench<'_> {
             name: name.into(),
             shared,
             feeds: pool.from.iter().map(|queue| self.feed(queue, &metrics)).collect::<Result<_, _>>()?,
-            routes: ArcSwap::from_pointee(self.routes(name, pool, &metrics)?),
+            routes: Arc::new(ArcSwap::from_pointee(self.routes(name, pool, &metrics)?)),
             results: self.exit(pool.results.as_deref(), &metrics)?,
             dead_letters: self.exit(pool.dead_letters.as_deref(), &metrics)?,
             window: Arc::new(Window::new(pool.window())),

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::StartError;
 use crate::admin::{Auditor, Desk, Place, System, WorkerFacts, connect, desk::PoolFacts};
+use crate::batches::Batches;
+use crate::batches::operator::Counted;
 use crate::clock::Clock;
-use crate::config::{Config, QueueKind, State};
+use crate::config::{self, Config, QueueKind, State};
 use crate::engine::Shared;
 use crate::engine::unique::Holders;
 use crate::job::Decoding;
@@ -19,6 +22,7 @@ use crate::queues::embedded::{self, Store, StoreOptions};
 use crate::queues::memory::Memory;
 use crate::state::StateStore;
 use crate::state::memory::MemoryState;
+use crate::telemetry::Telemetry;
 
 /// The most messages that a queue in memory holds.
 const MEMORY: usize = 100_000;
@@ -41,6 +45,9 @@ pub struct Systems {
     stores: Vec<(PathBuf, Arc<Store>)>,
     /// What is remembered beyond one job, where the config has a place for it.
     pub state: Option<Arc<dyn StateStore>>,
+    pub batches: Option<Arc<Batches>>,
+    /// What operators do, counted: by index into the stores.
+    counted: Vec<Arc<Counted>>,
 }
 
 impl Systems {
@@ -50,7 +57,8 @@ impl Systems {
     /// Which one cannot be opened, why, and what to do.
     pub fn open(config: &Config, base: &Path, clock: Clock) -> Result<Self, StartError> {
         let memory = Memory::new(clock, MEMORY);
-        let mut systems = Systems { queues: BTreeMap::new(), stores: Vec::new(), state: None };
+        let mut systems =
+            Systems { queues: BTreeMap::new(), stores: Vec::new(), state: None, batches: None, counted: Vec::new() };
         for (name, queue) in &config.queues {
             let decoding = queue.decode.decoding();
             let opened = match &queue.kind {
@@ -112,6 +120,46 @@ impl Systems {
         self.queues.get(name).ok_or_else(missing)
     }
 
+    /// Has the jobs of batches counted from now on, where that can be remembered.
+    pub fn count_batches(&mut self, config: &Config, clock: Clock, telemetry: &Telemetry) {
+        let Some(state) = self.state.clone() else { return };
+        let batches = Arc::new(Batches::new(state, clock, telemetry.batches()));
+        let pool_of = |queue: &String| config.pools.iter().find(|(_, pool)| pool.from.contains(queue)).map(|(name, _)| name);
+        for (index, (path, store)) in self.stores.iter().enumerate() {
+            let here = self.queues.iter().filter_map(|(name, opened)| {
+                let (system, inner) = opened.place.as_ref()?;
+                Some((inner.as_str().into(), pool_of(name).filter(|_| *system == index)?.as_str().into()))
+            });
+            // relative to the config, so that the file may be moved together with it
+            let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+            self.counted.push(Arc::new(Counted::new(store.clone(), batches.clone(), name.into(), here.collect())));
+        }
+        self.batches = Some(batches);
+    }
+
+    /// Sees to the counts that were under way when a process died, then publishes the events of batches until the stop.
+    pub fn announce(&self, config: &Config, stop: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
+        let exit = |(name, pool): (&String, &config::Pool)| {
+            let results = self.queues.get(pool.results.as_ref()?)?;
+            Some((name.as_str().into(), results.queue.sink()))
+        };
+        let exits = config.pools.iter().filter_map(exit).collect();
+        let (batches, counted) = (self.batches.clone(), self.counted.clone());
+        async move {
+            for counted in &counted {
+                while let Err(error) = counted.recover().await {
+                    tracing::warn!("the counts of batches wait: {error}; trying again");
+                    if stop.run_until_cancelled(sleep(Duration::from_secs(1))).await.is_none() {
+                        return;
+                    }
+                }
+            }
+            if let Some(batches) = batches {
+                batches.announce(exits, stop).await;
+            }
+        }
+    }
+
     /// Who holds which unique key; none where nothing is remembered.
     #[must_use]
     pub fn holders(&self) -> Option<Arc<Holders>> {
@@ -132,9 +180,13 @@ impl Systems {
     /// The queues as the API works on them.
     #[must_use]
     pub fn desk(&self, config: &Config, worker: Option<Arc<Shared>>) -> Desk {
-        let systems = self.stores.iter().map(|(path, store)| System {
+        let admin = |index: usize, store: &Arc<Store>| match self.counted.get(index) {
+            Some(counted) => counted.clone() as Arc<dyn Admin>,
+            None => store.clone(),
+        };
+        let systems = self.stores.iter().enumerate().map(|(index, (path, store))| System {
             name: path.display().to_string().into(),
-            admin: store.clone(),
+            admin: admin(index, store),
             auditor: Some(auditor(store)),
         });
         let taken = |name: &String| config.pools.values().any(|pool| pool.from.contains(name));
@@ -144,7 +196,7 @@ impl Systems {
             Some(Place { name: name.as_str().into(), system, inner, decoding: opened.decoding.clone(), taken: taken(name) })
         });
         let limit = usize::try_from(config.worker.body_limit.0).unwrap_or(usize::MAX);
-        let desk = Desk::new(systems.collect(), places.collect(), limit);
+        let desk = Desk::new(systems.collect(), places.collect(), limit).with_batches(self.batches.clone());
         match worker {
             Some(shared) => desk.with_worker(facts(config, &shared), shared),
             None => desk,

@@ -24,6 +24,7 @@ Examples:
   windlass submit image.resize '{\"file\": \"cat.png\", \"width\": 200}'
   windlass submit report.build --wait 30s      prints what the job returned
   windlass submit --file jobs.jsonl            one job per line, as JSON
+  windlass submit --file jobs.jsonl --batch b1 the same, as one job batch
   producer | windlass submit --file -
 
 With an id of your own (--id) a repeated submit adds nothing. A line that is no
@@ -36,7 +37,7 @@ pub struct Submit {
     #[arg(value_parser = json)]
     data: Option<Box<RawValue>>,
     /// Jobs from a file of JSON lines, or - for standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["kind", "data", "id", "key", "tenant", "priority", "delay", "not_before", "deadline", "batch"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kind", "data", "id", "key", "tenant", "priority", "delay", "not_before", "deadline"])]
     file: Option<PathBuf>,
     /// Start at this line of the file
     #[arg(long, value_name = "LINE", default_value_t = 1, requires = "file", hide_default_value = true)]
@@ -88,20 +89,26 @@ struct JobOptions {
     #[arg(long, value_name = "WHEN")]
     #[serde(skip_serializing_if = "Option::is_none")]
     deadline: Option<String>,
-    /// The job batch it belongs to
+    /// The job batch it belongs to; with --file, all that name none
     #[arg(long, value_name = "ID")]
     #[serde(skip_serializing_if = "Option::is_none")]
     batch: Option<Batch>,
+    /// How many jobs the batch has [default: with --file, its jobs]
+    #[arg(long, value_name = "JOBS", requires = "batch", value_parser = clap::value_parser!(u64).range(1..))]
+    #[serde(skip)]
+    batch_size: Option<u64>,
 }
 
 #[derive(Clone, Debug, Serialize)]
 struct Batch {
     id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
 }
 
 impl From<String> for Batch {
     fn from(id: String) -> Self {
-        Batch { id }
+        Batch { id, size: None }
     }
 }
 
@@ -121,7 +128,11 @@ fn json(text: &str) -> Result<Box<RawValue>, String> {
         .map_err(|error| format!("{error}; write JSON, and quote it for the shell, such as '{{\"width\": 200}}'"))
 }
 
-pub(super) async fn run(submit: Submit, globals: &Globals, screen: &mut Screen) -> Result<Exit, Failure> {
+pub(super) async fn run(mut submit: Submit, globals: &Globals, screen: &mut Screen) -> Result<Exit, Failure> {
+    let size = submit.job.batch_size;
+    if let Some(batch) = &mut submit.job.batch {
+        batch.size = size;
+    }
     let session = Session::open(submit.reach.target(globals)?, Missing::Create).await?;
     let jobs = match &submit.file {
         Some(path) => file::submit(&session, &submit, path, screen).await?,

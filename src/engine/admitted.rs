@@ -98,7 +98,8 @@ impl Admitted {
         Some(Facts {
             queue: self.feed.name.clone(),
             tenant: job.tenant.clone(),
-            kind: job.kind.clone(),
+            // types whose keys are kept in order by one route take turns as one
+            kind: if route.keeps_order(job) { route.name.clone() } else { job.kind.clone() },
             priority: job.priority,
             key: job.key.clone(),
             suspect: self.unsettled > SUSPICION && !job.life.suspect,

@@ -7,6 +7,7 @@ use super::pool::Pool;
 use super::routes::Route;
 use super::settle::{GivenUp, Held, Leave};
 use super::unique::{BY, Wish};
+use crate::batches::JobEnd;
 use crate::job::Job;
 use crate::outcome::{Class, Failure, Interruption, Outcome};
 use crate::ports::{End, Settled, Transfer};
@@ -36,14 +37,30 @@ impl Leave {
 }
 
 impl Pool {
+    /// Whether anything is asked about a job right before its run.
+    pub(super) fn asks(&self, job: &Job, route: &Route, held: &Held) -> bool {
+        self.remembers(job, Some(route)) || held.feed.screen.max_age.is_some()
+    }
+
     /// Right before a run: what becomes of a job that must not run after all.
     pub(super) async fn enter(&self, job: &Job, route: &Route, held: &mut Held) -> Option<Result<Outcome, Arc<str>>> {
         if let Some(why) = held.feed.screen.too_old(job, self.shared.clock.now()) {
             return Some(Ok(Failure::new(Class::Expired, why).into()));
         }
+        if let Some(end) = self.enter_batch(job, held).await {
+            return Some(end);
+        }
         match route.unique {
             Some(_) => self.claim(job, route, held).await,
             None => None,
+        }
+    }
+
+    async fn enter_batch(&self, job: &Job, held: &mut Held) -> Option<Result<Outcome, Arc<str>>> {
+        let (batch, batches) = (job.batch.as_ref()?, self.shared.batches.as_ref()?);
+        match self.surely(&mut held.lease, || batches.enter(batch, &self.name)).await {
+            Ok(cancelled) => cancelled.map(|by| Err(format!("batch cancelled by {by}").into())),
+            Err(given_up) => Some(Ok(interrupted(&given_up))),
         }
     }
 
@@ -62,14 +79,13 @@ impl Pool {
                 tracing::debug!(job = %job.id, %holder, "discarded: another job holds its key");
                 Some(Err(BY.into()))
             }
-            Err(GivenUp::LeaseLost) => Some(Ok(Outcome::Interrupted(Interruption::LeaseLost))),
-            Err(GivenUp::Stopping) => Some(Ok(Outcome::Interrupted(Interruption::Stopping))),
+            Err(given_up) => Some(Ok(interrupted(&given_up))),
         }
     }
 
     /// Whether more is to be written about a job's end than the end itself.
-    pub(super) fn remembers(&self, _job: &Job, route: Option<&Route>) -> bool {
-        route.is_some_and(|route| route.unique.is_some())
+    pub(super) fn remembers(&self, job: &Job, route: Option<&Route>) -> bool {
+        route.is_some_and(|route| route.unique.is_some()) || job.batch.is_some() && self.shared.batches.is_some()
     }
 
     /// The last step of a job: as [`Pool::leave`], after what others remember of its end is written.
@@ -80,9 +96,9 @@ impl Pool {
         route: Option<&Route>,
         mut held: Held,
     ) -> Result<Settled, GivenUp> {
-        let (Some(last), Some(unique)) = (leave.last(), route.and_then(|route| route.unique.as_ref())) else {
-            return self.leave(leave, held.lease).await;
-        };
+        let Some(last) = leave.last() else { return self.leave(leave, held.lease).await };
+        self.count(last, job, route, &mut held).await?;
+        let Some(unique) = route.and_then(|route| route.unique.as_ref()) else { return self.leave(leave, held.lease).await };
         // a job whose key has no answer never held one
         let name = route.map_or("", |route| &route.name);
         let wish: Option<Wish> = unique.wish(name, &held.feed.name, job).ok().flatten();
@@ -95,6 +111,18 @@ impl Pool {
             unique.holders.free(wish).await;
         }
         Ok(settled)
+    }
+
+    /// Counts the end of a job in its batch. One that another job follows goes on in that one.
+    async fn count(&self, last: Last, job: &Job, route: Option<&Route>, held: &mut Held) -> Result<(), GivenUp> {
+        let (Some(batch), Some(batches)) = (&job.batch, &self.shared.batches) else { return Ok(()) };
+        let end = match last {
+            Last::Done if route.is_some_and(|route| route.then.is_some()) => return Ok(()),
+            Last::Done => JobEnd::Done,
+            Last::Dead => JobEnd::Dead,
+            Last::Discarded => JobEnd::Discarded,
+        };
+        self.surely(&mut held.lease, || batches.count(batch, &self.name, &job.id, end)).await
     }
 
     /// Asks the state store until it answers, as long as the lease lasts.
@@ -114,4 +142,11 @@ impl Pool {
             }
         }
     }
+}
+
+fn interrupted(given_up: &GivenUp) -> Outcome {
+    Outcome::Interrupted(match given_up {
+        GivenUp::LeaseLost => Interruption::LeaseLost,
+        GivenUp::Stopping => Interruption::Stopping,
+    })
 }

@@ -4,14 +4,16 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, select_all};
 use tokio::time::Instant;
 
 use super::pool::{Feed, FeedState};
+use super::routes::Routes;
 use crate::clock::Clock;
 use crate::job::decode::facets::sort;
-use crate::ports::{Delivery, QueueError, Room, Source, Strand};
+use crate::ports::{Delivery, QueueError, Room, Sort, Source, Strand};
 use crate::retry::{Backoff, Jitter};
 
 /// The wait after a source failed: half a second, doubling to ten.
@@ -21,6 +23,7 @@ const SOURCE_DOWN: Backoff =
 /// A feed's open source, with what is known of its failures. Only used by the pool's own task.
 pub(super) struct Intake {
     pub feed: Arc<Feed>,
+    sort: Sort,
     source: Door,
     /// What the source was told not to yield.
     shut: HashSet<Strand>,
@@ -61,8 +64,11 @@ pub(super) async fn next(
 }
 
 impl Intake {
-    pub fn new(feed: Arc<Feed>) -> Self {
-        Intake { feed, source: Door::Closed, shut: HashSet::new(), failures: 0, closed_until: None }
+    /// `routes` are those of the pool, now and after each reload.
+    pub fn new(feed: Arc<Feed>, routes: &Arc<ArcSwap<Routes>>) -> Self {
+        let (look, routes) = (sort(&feed.decoding), routes.clone());
+        let sort: Sort = Arc::new(move |message| routes.load().sorted(look(message)));
+        Intake { feed, sort, source: Door::Closed, shut: HashSet::new(), failures: 0, closed_until: None }
     }
 
     /// Tells the source what is wanted of it; one that is opened later is told then.
@@ -103,7 +109,7 @@ impl Intake {
                 self.source = Door::Open(source);
             }
             Door::Closed => {
-                let (queue, sort) = (self.feed.queue.clone(), sort(&self.feed.decoding));
+                let (queue, sort) = (self.feed.queue.clone(), self.sort.clone());
                 self.source = Door::Opening(Box::pin(async move { queue.source(sort).await }));
             }
         }

@@ -103,7 +103,9 @@ impl Pool {
             let mut places: HashMap<Arc<str>, Option<Arc<Guard>>> = gone.map(|place| (place, None)).collect();
             places.insert(NO_ROUTE.into(), None);
             places.extend(known);
-            intakes.extend(places.into_iter().map(|(place, guard)| Intake::new(beside(feed, Beside { place, guard }))));
+            intakes.extend(
+                places.into_iter().map(|(place, guard)| Intake::new(beside(feed, Beside { place, guard }), &self.routes)),
+            );
         }
         self.try_unrouted_again();
         routes

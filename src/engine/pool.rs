@@ -34,7 +34,7 @@ pub struct Pool {
     pub name: Arc<str>,
     pub shared: Arc<Shared>,
     pub feeds: Vec<Arc<Feed>>,
-    pub routes: ArcSwap<Routes>,
+    pub routes: Arc<ArcSwap<Routes>>,
     /// Where completed and failed events go; a route may name another.
     pub results: Option<Arc<Exit>>,
     /// Where dead letters go instead of beside their source; a route may name another.
@@ -96,7 +96,7 @@ impl Pool {
         for _ in 0..self.window.slots() {
             slots.spawn(self.clone().slot());
         }
-        let mut intakes: VecDeque<Intake> = self.feeds.iter().cloned().map(Intake::new).collect();
+        let mut intakes: VecDeque<Intake> = self.feeds.iter().map(|feed| Intake::new(feed.clone(), &self.routes)).collect();
         tokio::select! {
             () = self.shared.stop.cancelled() => {}
             () = self.fill(&mut intakes) => {}

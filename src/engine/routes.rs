@@ -8,7 +8,7 @@ use super::then::Then;
 use super::turns::Rules;
 use super::unique::Unique;
 use crate::job::Job;
-use crate::ports::Executor;
+use crate::ports::{Executor, Facets};
 use crate::retry::Policy;
 use crate::routing::RouteTable;
 use crate::telemetry::RouteMetrics;
@@ -57,6 +57,15 @@ impl Routes {
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.routes.iter()
+    }
+
+    /// What tells a job apart for its source: types whose keys are kept in order by one route are one.
+    #[must_use]
+    pub fn sorted(&self, mut facets: Facets) -> Facets {
+        if let Some(route) = self.find(&facets.kind, None).filter(|route| facets.key.is_some() && route.rules.ordered) {
+            facets.kind = route.name.clone();
+        }
+        facets
     }
 
     #[must_use]

@@ -124,7 +124,9 @@ impl Pool {
 
     /// Runs the job; answers its outcome, or who discarded it meanwhile.
     async fn execute(&self, job: &Job, route: &Route, held: &mut Held, alone: bool) -> Result<Outcome, Arc<str>> {
-        if let Some(end) = Box::pin(self.enter(job, route, held)).await {
+        if self.asks(job, route, held)
+            && let Some(end) = Box::pin(self.enter(job, route, held)).await
+        {
             return end;
         }
         if alone && !Box::pin(self.mark(job, held)).await {

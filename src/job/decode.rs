@@ -82,7 +82,8 @@ fn assemble(envelope: Envelope<'_>, message: &Message, mut life: Life, received:
         .kind
         .filter(|kind| !kind.0.is_empty())
         .ok_or_else(|| Malformed("type: missing: every job names its type, such as \"type\": \"image.resize\"".into()))?;
-    let submitted = received.published.or(life.first_seen).unwrap_or(received.now);
+    // a copy of ours was published later than the job
+    let submitted = life.first_seen.or(received.published).unwrap_or(received.now);
     life.first_seen.get_or_insert(submitted);
     life.origin.get_or_insert_with(|| received.origin.clone());
     let not_before = match (&envelope.not_before, &envelope.delay) {
@@ -104,11 +105,7 @@ fn assemble(envelope: Envelope<'_>, message: &Message, mut life: Life, received:
         priority: priority_of(envelope.priority)?,
         not_before,
         deadline: envelope.deadline.map(|text| deadline(&text, submitted)).transpose()?,
-        batch: envelope.batch_id.map(|id| Batch {
-            id: id.shared(),
-            size: envelope.batch_size,
-            member: envelope.batch_member.map(|member| member.shared()),
-        }),
+        batch: batch_of(envelope.batch_id, envelope.batch_size, envelope.batch_member)?,
         traceparent: envelope.traceparent.map(|text| text.shared()).or_else(|| text_header(message, "traceparent")),
         tracestate: envelope.tracestate.map(|text| text.shared()).or_else(|| text_header(message, "tracestate")),
         extensions: envelope.extensions.into_iter().map(|(name, raw)| (name.shared(), slice(&message.body, raw))).collect(),
@@ -142,6 +139,23 @@ fn priority_of(given: Option<u64>) -> Result<u8, Malformed> {
         Some(priority @ 0..=9) => Ok(priority as u8),
         Some(other) => Err(Malformed(format!("priority: {other} is outside 0 to 9, 9 first"))),
     }
+}
+
+fn batch_of(
+    id: Option<envelope::Text<'_>>,
+    size: Option<u64>,
+    member: Option<envelope::Text<'_>>,
+) -> Result<Option<Batch>, Malformed> {
+    let Some(id) = id else { return Ok(None) };
+    for length in [Some(id.len()), member.as_ref().map(|member| member.len())].into_iter().flatten() {
+        if !(1..=LONGEST_ID).contains(&length) {
+            return Err(Malformed(format!("batch: an id of {length} bytes; 1 to {LONGEST_ID} are kept")));
+        }
+    }
+    if size == Some(0) {
+        return Err(Malformed("batch: a size of 0: this job is in it".into()));
+    }
+    Ok(Some(Batch { id: id.shared(), size, member: member.map(|member| member.shared()) }))
 }
 
 fn data_of(data: Option<&RawValue>, base64: Option<envelope::Text<'_>>, body: &Bytes) -> Result<Data, Malformed> {

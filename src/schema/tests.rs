@@ -79,7 +79,7 @@ fn every_schema_is_one_by_the_meta_schema() {
         assert!(jsonschema::meta::is_valid(&schema), "{name}");
         assert_eq!(schema["$id"], format!("urn:windlass:schema:{name}:1"));
     }
-    assert!(schema("jobs").unwrap_err().contains("job, result, failure, life"));
+    assert!(schema("jobs").unwrap_err().contains("job, result, batch, failure, life"));
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn the_schema_of_jobs_and_the_decoder_agree() {
     let good = [
         r#"{"type":"t"}"#,
         r#"{"v":1,"id":"a","type":"t.x","version":"2","data":{"n":1},"key":"k","tenant":"acme","priority":9,"delay":"30s",
-            "deadline":"1h30m","batch":{"id":"b","size":3},"colour":"red"}"#,
+            "deadline":"1h30m","batch":{"id":"b","size":3,"member":"m"},"colour":"red"}"#,
         r#"{"type":"t","data_base64":"AAEC","not_before":"2026-11-21T08:00:00Z","deadline":"2026-11-21T08:00:00+01:00"}"#,
         r#"{"type":"t","id":null,"priority":null,"delay":null,"batch":null,"data":null}"#,
     ];
@@ -105,6 +105,9 @@ fn the_schema_of_jobs_and_the_decoder_agree() {
         r#"{"type":"t","not_before":"tomorrow"}"#,
         r#"{"type":"t","deadline":"never"}"#,
         r#"{"type":"t","batch":{"size":3}}"#,
+        r#"{"type":"t","batch":{"id":""}}"#,
+        r#"{"type":"t","batch":{"id":"b","size":0}}"#,
+        r#"{"type":"t","batch":{"id":"b","member":""}}"#,
         r#"{"type":"t","data":1,"data_base64":"AA=="}"#,
         r#"{"type":"t","data_base64":"%"}"#,
         r#"["t"]"#,

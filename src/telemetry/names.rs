@@ -49,6 +49,11 @@ metrics! {
     PUBLISHED "published_total" "Messages that an exit has confirmed."
     PUBLISH_RETRIES "publish_retries_total" "Attempts to publish that failed and are tried again."
 
+    // of all job batches
+    BATCHES_OPENED "batches_opened_total" "Job batches of which a first job was seen."
+    BATCHES_COMPLETED "batches_completed_total" "Job batches of which as many jobs have ended as they have."
+    BATCH_JOBS "batch_jobs_total" "Jobs of batches by how they ended; one that ends again counts again."
+
     // by schedule
     SCHEDULE_FIRED "schedule_fired_total" "Due times of a schedule whose job was submitted."
     SCHEDULE_PASSED_OVER "schedule_passed_over_total" "Due times that were missed and not made up for."

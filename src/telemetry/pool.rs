@@ -149,7 +149,8 @@ impl PoolMetrics {
 
     /// Counts a job that was discarded; who it was is told apart only where it was no person.
     pub fn discarded(&self, by: &str) {
-        let index = DISCARDED_BY.iter().position(|known| *known == by).unwrap_or(DISCARDED_BY.len() - 1);
+        let word = by.split(' ').next().unwrap_or_default();
+        let index = DISCARDED_BY.iter().position(|known| *known == word).unwrap_or(DISCARDED_BY.len() - 1);
         self.discarded.at(index, DISCARDED_BY[index]).increment(1);
     }
 

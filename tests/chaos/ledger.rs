@@ -28,6 +28,24 @@ pub struct Counts {
 }
 
 impl Runs {
+    /// Where a job of a key, such as `key-3-17`, started or ended after a later one of its key had started. None overlap
+    /// and none pass each other where there is no such place.
+    pub fn out_of_order(&self) -> Vec<String> {
+        let mut furthest: HashMap<String, usize> = HashMap::new();
+        let mut wrong = Vec::new();
+        for line in std::fs::read_to_string(&self.0).unwrap_or_default().lines() {
+            let Some((_, id)) = line.split_once(' ') else { continue };
+            let Some((key, number)) = id.strip_prefix("key-").and_then(|rest| rest.split_once('-')) else { continue };
+            let number: usize = number.parse().unwrap();
+            let furthest = furthest.entry(key.to_owned()).or_default();
+            if number < *furthest {
+                wrong.push(format!("{line} after {furthest}"));
+            }
+            *furthest = number.max(*furthest);
+        }
+        wrong
+    }
+
     pub fn read(&self) -> HashMap<String, Counts> {
         let mut runs: HashMap<String, Counts> = HashMap::new();
         for line in std::fs::read_to_string(&self.0).unwrap_or_default().lines() {

@@ -22,6 +22,12 @@ use crate::ledger::{Confirmed, Runs};
 const CHUNK: usize = 50;
 /// Jobs at once in a worker.
 const SLOTS: usize = 64;
+/// Jobs of a batch.
+pub const BATCH: usize = 25;
+/// The job of each batch that an operator cancels while it waits.
+pub const CANCELLED: &str = "cancelled";
+/// Fails in every run.
+pub const ALWAYS: u32 = 99;
 
 const CONFIG: &str = r#"
 worker: { lease: 2s, grace: 10s }
@@ -35,9 +41,16 @@ executors:
   spare: { command: { run: ["true"] } }
 routes:
   - { type: spare, run: spare }
-  - { type: work, run: ledger, retry: { base: 20ms, cap: 500ms }, unavailable_for: 1h }
+  - { type: bad, run: ledger, retry: { attempts: 2, base: 20ms } }
+  - { type: work, run: ledger, retry: { base: 20ms, cap: 500ms }, unavailable_for: 1h, concurrency: 60, weight: 2 }
+  - type: order.*
+    run: ledger
+    order_by: key
+    retry: { base: 20ms, cap: 500ms }
+    rate_per_worker: 100000/s
+    per_tenant: { concurrency: 40 }
 pools:
-  default: { from: [jobs], results: results, slots: 64 }
+  default: { from: [jobs], results: results, slots: 64, tenants: { a: { weight: 3 } } }
 api: { listen: null }
 telemetry: { listen: null }
 "#;
@@ -86,7 +99,7 @@ pub struct World {
     _folder: tempfile::TempDir,
     confirmed: Confirmed,
     /// One tick for each life of a worker.
-    pace: Option<Sender<()>>,
+    pub pace: Option<Sender<()>>,
     /// With a file layer that forgets: the library to preload.
     forgetful: Option<PathBuf>,
 }
@@ -121,7 +134,7 @@ impl World {
         if down { std::fs::write(file, "").unwrap() } else { std::fs::remove_file(file).unwrap() }
     }
 
-    fn database(&self) -> PathBuf {
+    pub fn database(&self) -> PathBuf {
         self.directory.join("data/windlass.db")
     }
 
@@ -143,14 +156,24 @@ impl World {
 
     /// As [`World::produce`], an equal share in each of `lives`, so that none is idle.
     pub fn produce_over(&mut self, jobs: usize, lives: usize, seed: u64) -> Producer {
-        let (pace, paced) = channel();
-        self.pace = Some(pace);
-        self.submit(World::jobs(jobs, seed), Some((jobs.div_ceil(lives).div_ceil(CHUNK), paced)))
+        self.produce_jobs_over(World::jobs(jobs, seed), lives)
     }
 
+    pub fn produce_jobs_over(&mut self, jobs: Vec<(String, u32)>, lives: usize) -> Producer {
+        let (pace, paced) = channel();
+        self.pace = Some(pace);
+        let share = jobs.len().div_ceil(lives).div_ceil(CHUNK);
+        self.submit(jobs, Some((share, paced)))
+    }
+
+    /// Every second one is of one of eight keys, whose jobs are numbered in their order.
     fn jobs(jobs: usize, seed: u64) -> Vec<(String, u32)> {
         let mut dice = fastrand::Rng::with_seed(seed);
-        (0..jobs).map(|number| (format!("job-{number}"), u32::from(dice.u8(0..20) == 0))).collect()
+        let name = |number: usize| match number % 2 {
+            0 => format!("job-{number}"),
+            _ => format!("key-{}-{number}", number / 2 % 8),
+        };
+        (0..jobs).map(|number| (name(number), u32::from(dice.u8(0..20) == 0))).collect()
     }
 
     pub fn produce_with_poison(&self, innocents: usize) -> Producer {
@@ -167,8 +190,7 @@ impl World {
                 if let Some((_, ticks)) = pace.as_ref().filter(|(share, _)| number % share == 0) {
                     let _no_more = ticks.recv();
                 }
-                let line = |(id, fails): &(String, u32)| format!(r#"{{"id":"{id}","type":"work","data":{{"fails":{fails}}}}}"#);
-                let body: Vec<String> = chunk.iter().map(line).collect();
+                let body: Vec<String> = chunk.iter().map(|(id, fails)| line(id, *fails)).collect();
                 loop {
                     match request(&socket, "POST /jobs?queue=jobs", &body.join("\n")) {
                         Some((201, _)) => break,
@@ -274,6 +296,8 @@ impl World {
         let unrun: Vec<&String> = confirmed.iter().filter(|id| runs.get(*id).is_none_or(|counts| counts.ends == 0)).collect();
         assert!(unrun.is_empty(), "results without a run: {unrun:?}");
         assert!(self.dead_letters().is_empty(), "innocents in the dead letters: {:?}", self.dead_letters());
+        let wrong = Runs(self.directory.join("ledger")).out_of_order();
+        assert!(wrong.is_empty(), "{} runs out of the order of their key: {:?}", wrong.len(), &wrong[..wrong.len().min(5)]);
         let again: usize = runs.values().map(|counts| counts.ends.saturating_sub(1)).sum();
         assert!(again <= kills * SLOTS, "{again} runs were repeated by {kills} kills of {SLOTS} slots");
         let audit = windlass::queues::embedded::audit(&self.database()).unwrap();
@@ -298,22 +322,31 @@ impl World {
 
     /// The ids of jobs whose result was published, with the number of the run that did it; each exactly once.
     pub fn completed(&self) -> HashMap<String, u64> {
+        let mut ids = HashMap::new();
+        for event in self.results("windlass.job.completed") {
+            let id = event["subject"].as_str().unwrap().to_owned();
+            assert_eq!(event["id"], format!("{id}:0:completed"));
+            assert!(ids.insert(id, event["attempt"].as_u64().unwrap()).is_none(), "published twice: {event}");
+        }
+        ids
+    }
+
+    /// The events of one type that were published.
+    pub fn results(&self, kind: &str) -> Vec<serde_json::Value> {
         self.store(async |store| {
             let mut source = store_source(store).await;
             let room = Room { jobs: 1000, bytes: 64 << 20, lease: Duration::from_secs(600) };
-            let (mut ids, mut held) = (HashMap::new(), Vec::new());
+            let (mut events, mut held) = (Vec::new(), Vec::new());
             while let Ok(deliveries) = tokio::time::timeout(Duration::from_secs(1), source.next(room)).await {
                 for delivery in deliveries.unwrap() {
                     let event: serde_json::Value = serde_json::from_slice(&delivery.message.body).unwrap();
-                    if event["type"] == "windlass.job.completed" {
-                        let id = event["subject"].as_str().unwrap().to_owned();
-                        assert_eq!(event["id"], format!("{id}:0:completed"));
-                        assert!(ids.insert(id, event["attempt"].as_u64().unwrap()).is_none(), "published twice: {event}");
+                    if event["type"] == kind {
+                        events.push(event);
                     }
                     held.push(delivery);
                 }
             }
-            ids
+            events
         })
     }
 
@@ -336,6 +369,28 @@ impl World {
             }
         })
     }
+}
+
+/// A job as its producer writes it. What stands before a dot in its id is its batch.
+fn line(id: &str, fails: u32) -> String {
+    let key = id.strip_prefix("key-").and_then(|rest| rest.split_once('-')).map(|(key, _)| key);
+    // the order of a key goes across types
+    let kind = match key {
+        _ if fails == ALWAYS => "bad",
+        Some(_) if id.ends_with(['1', '3']) => "order.placed",
+        Some(_) => "order.paid",
+        None => "work",
+    };
+    let tenant = if key.map_or(fails > 0, |key| key < "4") { "a" } else { "b" };
+    let key = key.map_or_else(String::new, |key| format!(r#","key":"{key}""#));
+    let (batch, delay) = match id.split_once('.') {
+        Some((batch, name)) => {
+            let delay = if name == CANCELLED { r#","delay":"1h""# } else { "" };
+            (format!(r#","batch":{{"id":"{batch}","size":{BATCH}}}"#), delay)
+        }
+        None => (String::new(), ""),
+    };
+    format!(r#"{{"id":"{id}","type":"{kind}","tenant":"{tenant}","data":{{"fails":{fails}}}{key}{batch}{delay}}}"#)
 }
 
 async fn store_source(store: &Arc<Store>) -> Box<dyn windlass::ports::Source> {

@@ -1,7 +1,7 @@
 use crate::workshop::Workshop;
 
 /// Every command, as it is typed.
-const COMMANDS: [&str; 30] = [
+const COMMANDS: [&str; 34] = [
     "",
     "run",
     "demo",
@@ -23,6 +23,10 @@ const COMMANDS: [&str; 30] = [
     "dead-letters show",
     "dead-letters replay",
     "dead-letters discard",
+    "batches",
+    "batches list",
+    "batches show",
+    "batches cancel",
     "schedules",
     "schedules list",
     "schedules run",
@@ -60,8 +64,9 @@ fn without_everywhere(page: &str) -> String {
 #[test]
 fn every_command_that_does_something_comes_with_an_example() {
     let workshop = Workshop::new();
-    for command in
-        COMMANDS.iter().filter(|command| !["", "jobs", "queues", "dead-letters", "schedules", "plugin"].contains(command))
+    for command in COMMANDS
+        .iter()
+        .filter(|command| !["", "jobs", "queues", "dead-letters", "batches", "schedules", "plugin"].contains(command))
     {
         let mut arguments: Vec<&str> = command.split_whitespace().collect();
         arguments.push("--help");

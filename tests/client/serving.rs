@@ -10,6 +10,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use windlass::admin::{Access, Desk, Place, System, bind_tcp, router, serve_tcp};
+use windlass::batches::Batches;
+use windlass::clock::Clock;
 use windlass::job::decode::facets::sort;
 use windlass::job::decode::{Received, decode};
 use windlass::job::failure::Death;
@@ -17,11 +19,13 @@ use windlass::job::{Decoding, FailureDocument, Job, event};
 use windlass::outcome::{Class, Output, Reason};
 use windlass::ports::{Delivery, End, Ending, Room, Transfer};
 use windlass::queues::embedded::{EmbeddedConfig, Store, StoreOptions};
+use windlass::telemetry::Telemetry;
 use windlass_client::Client;
 
 pub struct Served {
     address: SocketAddr,
     store: Arc<Store>,
+    pub batches: Arc<Batches>,
     _folder: TempDir,
     _stop: DropGuard,
 }
@@ -37,9 +41,12 @@ impl Served {
         let access = token.map_or(Access::Loopback, Access::token);
         let listener = bind_tcp("127.0.0.1:0".parse().unwrap(), &access).await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let router = router(Arc::new(Desk::new(vec![system], vec![place], 1 << 20)), access);
+        let metrics = Telemetry::install().unwrap().batches();
+        let batches = Arc::new(Batches::new(store.clone(), Clock::System, metrics));
+        let desk = Desk::new(vec![system], vec![place], 1 << 20).with_batches(Some(batches.clone()));
+        let router = router(Arc::new(desk), access);
         tokio::spawn(serve_tcp(listener, router, stop.clone()));
-        Served { address, store, _folder: folder, _stop: stop.drop_guard() }
+        Served { address, store, batches, _folder: folder, _stop: stop.drop_guard() }
     }
 
     pub fn client(&self) -> Client {

@@ -86,3 +86,46 @@ async fn a_replayed_job_is_not_too_old() {
     engine.stop(Duration::ZERO).await;
     assert_eq!(world.bodies("results")[0]["type"], "windlass.job.completed");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_delay_counts_from_the_first_publishing_however_late_the_job_was_looked_at() {
+    let (mut world, _) = world(None, None);
+    let slow = executor(|_, _| {
+        async {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            done()
+        }
+        .boxed()
+    });
+    (world.slots, world.routes) = (1, vec![world.routes[0].clone(), route("slow", slow, Policy::default())]);
+    let engine = world.start();
+    let before = world.shared.clock.now();
+    world.send("jobs", r#"{"id":"slow","type":"slow"}"#).await;
+    world.send("jobs", r#"{"id":"late","type":"t","delay":"10m"}"#).await;
+    world.holds("jobs", 0).await;
+    let waited = windlass::clock::between(before, world.shared.clock.now());
+    assert!(waited >= Duration::from_secs(600) && waited < Duration::from_secs(900), "{waited:?}");
+    assert_eq!(world.bodies("results").len(), 2);
+    engine.stop(Duration::ZERO).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_grows_too_old_while_it_waits_for_its_turn_is_not_run() {
+    let (mut world, _) = world(None, Some(Duration::from_secs(30)));
+    let slow = executor(|_, _| {
+        async {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            done()
+        }
+        .boxed()
+    });
+    (world.slots, world.routes) = (1, vec![world.routes[0].clone(), route("slow", slow, Policy::default())]);
+    let engine = world.start();
+    world.send("jobs", r#"{"id":"slow","type":"slow"}"#).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.send("jobs", r#"{"id":"late","type":"t"}"#).await;
+    world.holds("jobs", 0).await;
+    engine.stop(Duration::ZERO).await;
+    let failure = world.failures().remove(0);
+    assert_eq!((&failure["id"], &failure["reason"], &failure["attempts"]), (&"late".into(), &"expired".into(), &0.into()));
+}

@@ -104,7 +104,7 @@ pub fn pool(shared: &Arc<Shared>, from: &[Arc<dyn Queue>], slots: usize, list: V
         name: "default".into(),
         shared: shared.clone(),
         feeds: from.iter().map(feed).collect(),
-        routes: ArcSwap::from_pointee(routes(list)),
+        routes: Arc::new(ArcSwap::from_pointee(routes(list))),
         results: None,
         dead_letters: None,
         window: Arc::new(Window::new(WindowOptions::new(slots))),

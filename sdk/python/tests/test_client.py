@@ -95,6 +95,20 @@ class ClientTests(unittest.TestCase):
         with self.assertRaises(NotFound):
             self.client.result("x")
 
+    def test_a_batch_is_followed_to_its_end_and_cancelled(self):
+        missing = (404, {"error": {"message": "none of its jobs was taken yet"}})
+        self.lay(missing, (200, {"id": "b/1", "done": 1}), (200, {"id": "b/1", "done": 2, "completed": "2026-11-21T08:00:00Z"}))
+        self.assertEqual(self.client.wait_for_batch("b/1")["done"], 2)
+        self.assertEqual([asked[1] for asked in self.server.asked], ["/batches/b%2F1"] * 3)
+        self.lay((200, {"id": "b/1", "done": 1}), missing)
+        self.assertEqual(self.client.wait_for_batch("b/1", wait=0)["done"], 1)
+        with self.assertRaises(NotFound):
+            self.client.wait_for_batch("b/1", wait=0)
+        self.lay((200, {"id": "b/1", "done": "cancelled"}))
+        self.client.cancel_batch("b/1", by="ann")
+        method, path, _, body = self.server.asked[-1]
+        self.assertEqual((method, path, json.loads(body)), ("POST", "/batches/b%2F1/cancel", {"by": "ann"}))
+
     def test_a_lost_answer_is_asked_for_again_under_the_same_id(self):
         patient = windlass.Client(self.url, patience=20)
         self.lay((None, None), (503, {"error": {"message": "full"}}), (201, {"jobs": [{"id": "a", "existing": True}]}))

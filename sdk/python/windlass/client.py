@@ -171,6 +171,37 @@ class Client:
             raise JobFailed(entry)
         return entry.output
 
+    def batch(self, id):
+        """How far a batch has come, as a dict: size, done, dead, discarded, opened, completed, cancelled, dead_jobs.
+
+        Jobs join one by `batch={"id": …, "size": …}`. Raises `NotFound` until its first job was taken.
+        """
+        return self._insist(self._request(f"/batches/{urllib.parse.quote(id, safe='')}"), self._timeout)
+
+    def wait_for_batch(self, id, *, wait=60.0):
+        """The batch once all of its jobs have ended, or as it stands when `wait` seconds are over."""
+        until, pause = time.monotonic() + wait, _FIRST_PAUSE
+        while True:
+            try:
+                batch = self.batch(id)
+                if batch.get("completed"):
+                    return batch
+            except NotFound:
+                if time.monotonic() >= until:
+                    raise
+                batch = None
+            left = until - time.monotonic()
+            if left <= 0 and batch is not None:
+                return batch
+            time.sleep(max(0.0, min(pause, left)))
+            pause = min(pause * 2, _LAST_PAUSE)
+
+    def cancel_batch(self, id, *, by="operator"):
+        """Has the jobs of a batch that have not started discarded, each when its turn comes."""
+        request = self._request(f"/batches/{urllib.parse.quote(id, safe='')}/cancel", json.dumps({"by": by}).encode())
+        request.add_header("Content-Type", "application/json")
+        self._insist(request, self._timeout)
+
     def _look(self, id, wait, queue):
         query = {"wait": f"{round(wait * 1000)}ms"} if wait else {}
         if queue is not None:

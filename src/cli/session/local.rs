@@ -28,12 +28,13 @@ pub(super) enum Closed {
 impl Local {
     pub fn open(target: &Target, missing: Missing) -> Result<Self, Closed> {
         look(target, missing).map_err(Closed::Failure)?;
-        let systems = Systems::open(&target.config, &target.base, Clock::System).map_err(|error| match error {
+        let mut systems = Systems::open(&target.config, &target.base, Clock::System).map_err(|error| match error {
             StartError::Owned { .. } => Closed::Owned(error.to_string()),
             error => Closed::Failure(Failure::unavailable(error.to_string())),
         })?;
         let failed = |why: String| Closed::Failure(Failure::failed(why));
         let telemetry = Telemetry::install().map_err(failed)?;
+        systems.count_batches(&target.config, Clock::System, &telemetry);
         let schedules =
             schedules(&target.config, &systems, Clock::System, &telemetry).map_err(|error| failed(error.to_string()))?;
         let desk = systems.desk(&target.config, None).with_schedules(schedules);

@@ -1,10 +1,13 @@
 //! Many jobs from a file: read and sent in chunks, so that any number fits in little memory.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{Submit, Taken, TakenJob};
 use crate::cli::screen::Screen;
@@ -46,6 +49,7 @@ pub(super) async fn submit(
     let (mut reader, size) = open(path)?;
     let (progress, mut tally, mut jobs) = (bar(size), Tally::default(), Vec::new());
     let longest = LONGEST_LINE.max(session.body_limit());
+    let batch = batch(submit, path).map_err(|error| unreadable(path, &error))?;
     let mut next = 1;
     loop {
         let read = read(&mut reader, next, submit.from_line, longest).map_err(|error| unreadable(path, &error));
@@ -58,7 +62,8 @@ pub(super) async fn submit(
         if chunk.bytes.trim_ascii().is_empty() {
             continue;
         }
-        let ask = submit.ask().body("application/x-ndjson", chunk.bytes);
+        let bytes = batch.as_ref().map_or_else(|| chunk.bytes.clone(), |batch| in_batch(&chunk.bytes, batch));
+        let ask = submit.ask().body("application/x-ndjson", bytes);
         let taken: Taken = session.ask(ask).await.map_err(|refusal| tally.refused(refusal, chunk.first))?;
         tally.add(&taken);
         if submit.wait.is_some() {
@@ -85,6 +90,55 @@ fn open(path: &Path) -> Result<(Box<dyn BufRead>, Option<u64>), Failure> {
     })?;
     let size = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len());
     Ok((Box::new(BufReader::new(file)), size))
+}
+
+/// The batch that the jobs are put into, as JSON: as large as the file has jobs, unless its size is said.
+fn batch(submit: &Submit, path: &Path) -> io::Result<Option<Value>> {
+    let Some(batch) = &submit.job.batch else { return Ok(None) };
+    let size = match batch.size {
+        None if path.is_file() => Some(jobs_in(&mut BufReader::new(File::open(path)?))?),
+        size => size,
+    };
+    Ok(Some(serde_json::json!({ "id": batch.id, "size": size })))
+}
+
+/// Lines that are not blank.
+fn jobs_in(reader: &mut impl BufRead) -> io::Result<u64> {
+    let (mut jobs, mut blank) = (0, true);
+    loop {
+        let piece = reader.fill_buf()?;
+        if piece.is_empty() {
+            return Ok(jobs + u64::from(!blank));
+        }
+        for byte in piece {
+            match byte {
+                b'\n' => {
+                    jobs += u64::from(!blank);
+                    blank = true;
+                }
+                byte => blank &= byte.is_ascii_whitespace(),
+            }
+        }
+        let length = piece.len();
+        reader.consume(length);
+    }
+}
+
+/// Each job that names no batch put into this one; what is no JSON object is left for the API to refuse.
+fn in_batch(lines: &[u8], batch: &Value) -> Vec<u8> {
+    let mut written = Vec::with_capacity(lines.len());
+    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        match serde_json::from_slice::<BTreeMap<String, Box<RawValue>>>(line) {
+            Ok(mut job) if !job.contains_key("batch") && !job.contains_key("batchid") => {
+                // a value of JSON always has a spelling
+                job.extend(serde_json::value::to_raw_value(batch).ok().map(|batch| ("batch".to_owned(), batch)));
+                written.extend(serde_json::to_vec(&job).unwrap_or_default());
+                written.push(b'\n');
+            }
+            _ => written.extend_from_slice(line),
+        }
+    }
+    written
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {
@@ -199,6 +253,17 @@ mod tests {
     fn a_last_line_without_a_break_is_a_line_and_skipped_ones_leave_empty_lines() {
         assert_eq!(chunks("a\nb\nc", 3), [(1, 3, "\n\nc\n".into())]);
         assert_eq!(chunks("", 1), []);
+    }
+
+    #[test]
+    fn jobs_are_put_into_a_batch_but_for_those_that_name_one() {
+        let lines = b"{\"type\":\"t\",\"data\":1.0}\n\n{\"type\":\"t\",\"batch\":{\"id\":\"own\"}}\nnonsense\n";
+        let written = String::from_utf8(in_batch(lines, &serde_json::json!({"id": "b", "size": 3}))).unwrap();
+        let expected = "{\"batch\":{\"id\":\"b\",\"size\":3},\"data\":1.0,\"type\":\"t\"}\n\n\
+                        {\"type\":\"t\",\"batch\":{\"id\":\"own\"}}\nnonsense\n";
+        assert_eq!(written, expected);
+        assert_eq!(jobs_in(&mut &lines[..]).unwrap(), 3);
+        assert_eq!(jobs_in(&mut &b"a\n \r\nb"[..]).unwrap(), 2);
     }
 
     #[test]

@@ -20,6 +20,7 @@ const LANE_QUOTA: usize = 16;
 pub(super) enum LaneKey {
     Key {
         route: Arc<str>,
+        tenant: Arc<str>,
         key: Arc<str>,
     },
     /// Of jobs that may kill their worker.
@@ -49,7 +50,7 @@ impl<T> Turns<T> {
         let rules = &facts.rules;
         let key = match &facts.key {
             Some(key) if rules.ordered || !rules.per_key.is_none() => {
-                LaneKey::Key { route: rules.route.clone(), key: key.clone() }
+                LaneKey::Key { route: rules.route.clone(), tenant: facts.tenant.clone(), key: key.clone() }
             }
             _ if facts.suspect => LaneKey::Suspects,
             _ => return None,

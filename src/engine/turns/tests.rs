@@ -286,7 +286,7 @@ mod property {
         added: usize,
         out: HashSet<usize>,
         /// The last job of each ordered key that has ended.
-        last: HashMap<u8, usize>,
+        last: HashMap<(u8, u8), usize>,
     }
 
     impl World {
@@ -343,12 +343,16 @@ mod property {
             };
             match item.kind {
                 0 if item.key > 0 => {
-                    assert_eq!(alike(&|other| other.key == item.key), 0, "two jobs of one key at once");
-                    assert!(self.last.get(&item.key).is_none_or(|last| *last < item.number), "out of order");
+                    assert_eq!(
+                        alike(&|other| (other.tenant, other.key) == (item.tenant, item.key)),
+                        0,
+                        "two jobs of one key at once"
+                    );
+                    assert!(self.last.get(&(item.tenant, item.key)).is_none_or(|last| *last < item.number), "out of order");
                 }
                 1 => {
                     assert!(alike(&|_| true) < 3 && alike(&|other| other.tenant == item.tenant) < 2);
-                    assert!(item.key == 0 || alike(&|other| other.key == item.key) == 0);
+                    assert!(item.key == 0 || alike(&|other| (other.tenant, other.key) == (item.tenant, item.key)) == 0);
                 }
                 _ => {}
             }
@@ -357,7 +361,7 @@ mod property {
         fn gone(&mut self, item: Item) {
             assert!(self.out.insert(item.number), "{item:?} twice");
             if item.kind == 0 {
-                self.last.insert(item.key, item.number);
+                self.last.insert((item.tenant, item.key), item.number);
             }
         }
     }

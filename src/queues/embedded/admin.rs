@@ -16,7 +16,7 @@ use super::ledger::{self, Line, Lines};
 use super::located::Located;
 use super::operation::{Act, Arrival, Operation};
 use super::place::{Lane, Place, QueueNumber};
-use super::ready_queue::ReadyQueue;
+use super::ready_queue::{DEAD_SUFFIX, ReadyQueue};
 use super::store::{Shared, Store, check, unavailable};
 use crate::ports::{Acted, Action, Admin, Cursor, Entry, Filter, NewJob, Page, QueueError, QueueStats, State, Submitted};
 
@@ -128,7 +128,7 @@ impl Shared {
         Ok(stats)
     }
 
-    /// A dead letter is counted with the queue it came from and with the dead letters it lies in.
+    /// A dead letter is counted once: with the queue it came from where that is known, else where it lies.
     fn counts(&self, queue: &Arc<ReadyQueue>, lines: &Lines, running: u64) -> QueueStats {
         let dead = if queue.is_dead() { queue.number() } else { self.registry.dead_of(queue).number() };
         let count = |number: Option<QueueNumber>, line| {
@@ -136,6 +136,8 @@ impl Shared {
             tally.map_or(0, |tally| u64::try_from(tally.count).unwrap_or_default())
         };
         let own = |line| count(queue.number(), line);
+        let home = queue.name.strip_suffix(DEAD_SUFFIX).and_then(|home| self.registry.find(home)).and_then(|home| home.number());
+        let dead = dead.filter(|_| home.is_none());
         let standing = |line| if queue.is_dead() { 0 } else { own(line) };
         let beside = queue.parked_from().is_some();
         let ready = standing(Line::Waiting).saturating_sub(running);
@@ -157,22 +159,21 @@ impl Shared {
         }
     }
 }
-/// What lies in the places beside a queue is counted with the queue, too; an empty place is not listed.
+/// What lies in the places beside a queue is counted with the queue; an empty place is not listed.
 fn add_beside(queues: &[Arc<ReadyQueue>], stats: &mut Vec<QueueStats>) {
-    let beside: Vec<(&str, u64, u64)> = queues
-        .iter()
-        .zip(stats.iter())
-        .filter_map(|(queue, stats)| queue.parked_from().map(|home| (home, stats.parked, stats.running)))
-        .collect();
-    for (home, parked, running) in beside {
+    for (index, queue) in queues.iter().enumerate() {
+        let Some(home) = queue.parked_from() else { continue };
+        let (parked, running) = (stats[index].parked, stats[index].running);
         if let Some(home) = stats.iter_mut().find(|stats| *stats.queue == *home) {
             home.parked += parked;
             home.running += running;
+            (stats[index].parked, stats[index].running) = (0, 0);
+        }
+        if parked + running == 0 {
+            stats[index].queue = "".into();
         }
     }
-    let shown: Vec<bool> = queues.iter().map(|queue| queue.parked_from().is_none()).collect();
-    let mut shown = shown.into_iter();
-    stats.retain(|stats| shown.next() == Some(true) || stats.parked + stats.running > 0);
+    stats.retain(|stats| !stats.queue.is_empty());
 }
 
 /// Submit time of the first job that waits: from memory where the queue is being worked on, else from the heads of its

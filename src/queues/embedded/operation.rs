@@ -113,6 +113,7 @@ pub(super) enum Settlement {
         dead: Arc<ReadyQueue>,
         life: Bytes,
         document: Bytes,
+        event: Option<Bytes>,
     },
 }
 

@@ -77,8 +77,8 @@ impl Receipt for EmbeddedReceipt {
                 let place = self.shared().registry.parked_of(&self.issuer.queue, &place);
                 Settlement::Park { place, until: until.as_millisecond(), life: life.to_json().into() }
             }
-            Transfer::Dead { life, document, event: _ } => {
-                Settlement::Dead { dead: self.issuer.dead.clone(), life: life.to_json().into(), document }
+            Transfer::Dead { life, document, event } => {
+                Settlement::Dead { dead: self.issuer.dead.clone(), life: life.to_json().into(), document, event }
             }
         };
         self.settle(how).await

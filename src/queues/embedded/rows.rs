@@ -75,21 +75,28 @@ fn scan(connection: &Connection, registry: &Registry, queue: &ReadyQueue, scan: 
     Ok(found)
 }
 
+/// Places that are no further from each other than this are read in one go.
+const NEAR: i64 = 8;
+
 /// The jobs at these places, in their order.
 fn load(connection: &Connection, registry: &Registry, heads: &[Head]) -> rusqlite::Result<Rows> {
-    let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM jobs WHERE place = ?"))?;
+    let select = format!("SELECT {COLUMNS} FROM jobs WHERE place BETWEEN ? AND ? ORDER BY place");
+    let mut statement = connection.prepare_cached(&select)?;
     let (mut found, mut size) = (Rows::default(), 0);
-    for head in heads {
-        let mut rows = statement.query([head.place.0])?;
-        if let Some(row) = rows.next()? {
-            let job = sorted(row, registry, |_| Some(head.sorted))?;
+    for run in heads.chunk_by(|one, next| (1..=NEAR).contains(&(next.place.0 - one.place.0))) {
+        let mut rows = statement.query([run[0].place.0, run[run.len() - 1].place.0])?;
+        while let Some(row) = rows.next()? {
+            let place = Place(row.get(0)?);
+            let Ok(at) = run.binary_search_by_key(&place, |head| head.place) else { continue };
+            let job = sorted(row, registry, |_| Some(run[at].sorted))?;
             size += job.message.size();
             found.jobs.push(job);
+            if size >= WINDOW_BYTES {
+                found.looked_for += at + 1;
+                return Ok(found);
+            }
         }
-        found.looked_for += 1;
-        if size >= WINDOW_BYTES {
-            break;
-        }
+        found.looked_for += run.len();
     }
     Ok(found)
 }

@@ -14,7 +14,7 @@ const APPLICATION_ID: i64 = 0x574e_444c;
 /// [`STEPS`] it lacks when it is opened.
 const LAYOUT: i64 = OLDEST + STEPS.len() as i64;
 const OLDEST: i64 = 2;
-const STEPS: [&str; 1] = [STATE];
+const STEPS: [&str; 2] = [STATE, DEAD_EVENT];
 
 /// `jobs` holds everything that waits or is dead, in the order in which it is run: `place` is queue, lane and sequence
 /// in one integer, see `place.rs`. `endings` keeps blocks of ends with their events, see `endings.rs`; `ledger` the
@@ -39,6 +39,10 @@ const TABLES: &str = "
 const STATE: &str = "
     CREATE TABLE state(key TEXT PRIMARY KEY, value BLOB NOT NULL, version INTEGER NOT NULL, expires INTEGER) WITHOUT ROWID, STRICT;
     CREATE INDEX state_expires ON state(expires) WHERE expires IS NOT NULL;";
+
+/// The event of a dead letter's death: the last column, since nobody else reads past the body for it.
+const DEAD_EVENT: &str = "ALTER TABLE jobs ADD COLUMN event BLOB;";
+
 /// Finds a job by its id, and remembers ids after the end, see `known.rs`.
 pub(super) const KNOWN: &str = "
     CREATE TABLE known(place INTEGER PRIMARY KEY, entries BLOB NOT NULL) STRICT;

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::batch::Batch;
 use crate::{Ended, Error, Job, NewJob, State, Submitted};
 
 /// How long a call is tried again, unless [`Client::patience`] says otherwise.
@@ -157,6 +158,27 @@ impl Client {
         let submitted = self.submit(job).await?;
         let within = Client { queue: Some(submitted.queue), ..self.clone() };
         within.wait(&submitted.id, timeout).await
+    }
+
+    /// How far a batch has come; jobs join one by [`NewJob::batch`].
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] until its first job was taken, [`Error::Unreachable`] when nobody answers.
+    pub async fn batch(&self, id: &str) -> Result<Batch, Error> {
+        let anywhere = Client { queue: None, ..self.clone() };
+        let request = || anywhere.request(Method::GET, &["batches", id]).timeout(ANSWER);
+        self.insist(request, Instant::now() + self.patience).await.map_err(Error::of_reading)
+    }
+
+    /// Has the jobs of a batch that have not started discarded, each when its turn comes; `by` is recorded.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] until its first job was taken, [`Error::Refused`] once every job has ended.
+    pub async fn cancel_batch(&self, id: &str, by: &str) -> Result<(), Error> {
+        let anywhere = Client { queue: None, ..self.clone() };
+        let body = serde_json::json!({ "by": by }).to_string();
+        let request = || anywhere.request(Method::POST, &["batches", id, "cancel"]).timeout(ANSWER).body(body.clone());
+        self.insist::<serde_json::Value>(request, Instant::now() + self.patience).await.map(drop)
     }
 
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {

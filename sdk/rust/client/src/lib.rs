@@ -16,10 +16,12 @@
 //! A job's id is made here, before the first attempt, so that a submit that is repeated adds nothing: keep the [`NewJob`]
 //! and submit it again after [`Error::Unknown`].
 
+mod batch;
 mod client;
 mod error;
 mod job;
 
+pub use batch::Batch;
 pub use client::Client;
 pub use error::Error;
 pub use job::{Ended, Failure, Job, NewJob, State, Submitted};

@@ -20,15 +20,17 @@ pub(super) struct Listed {
     pub job: Waiting,
     pub due: Option<i64>,
     pub state: State,
+    /// Of a dead letter, as it was published.
+    event: Option<Vec<u8>>,
 }
 
 impl Listed {
     /// Reads the row at a place.
     pub fn read(shared: &Shared, connection: &Connection, place: Place) -> rusqlite::Result<Option<Self>> {
-        let select = format!("SELECT {COLUMNS}, due FROM jobs WHERE place = ?");
-        let read = |row: &Row<'_>| Ok((rows::waiting(row, &shared.registry)?, row.get(11)?));
+        let select = format!("SELECT {COLUMNS}, due, event FROM jobs WHERE place = ?");
+        let read = |row: &Row<'_>| Ok((rows::waiting(row, &shared.registry)?, row.get(11)?, row.get(12)?));
         let found = connection.prepare_cached(&select)?.query_row([place.0], read).optional()?;
-        Ok(found.map(|(job, due)| {
+        Ok(found.map(|(job, due, event)| {
             let queue = shared.registry.numbered(place.queue());
             let leased = place.lane().is_ready() && shared.leases().is_leased(place);
             let state = match queue {
@@ -36,7 +38,7 @@ impl Listed {
                 Some(queue) => standing_state(&queue, place.lane()),
                 None => State::Waiting,
             };
-            Listed { job, due, state }
+            Listed { job, due, state, event }
         }))
     }
 
@@ -71,7 +73,7 @@ impl Listed {
             ended: failure.as_ref().filter(|_| self.state == State::Dead).map(|failure| failure.last_failure),
             life: self.life(),
             failure,
-            event: None,
+            event: self.event.and_then(event_text),
             size: self.job.message.size(),
             message: None,
         }
@@ -108,10 +110,13 @@ pub(super) fn event_names(kept: &Kept) -> EventNames {
     kept.event.as_deref().and_then(|event| serde_json::from_slice(event).ok()).unwrap_or_default()
 }
 
+fn event_text(event: Vec<u8>) -> Option<Box<RawValue>> {
+    RawValue::from_string(String::from_utf8(event).ok()?).ok()
+}
+
 /// A kept ending as an entry.
 pub(super) fn of_ending(shared: &Shared, kept: Kept) -> Entry {
     let names = event_names(&kept);
-    let event = kept.event.and_then(|event| String::from_utf8(event.into()).ok());
     Entry {
         queue: queue_name(shared, kept.home),
         id: kept.id,
@@ -124,7 +129,7 @@ pub(super) fn of_ending(shared: &Shared, kept: Kept) -> Entry {
         ended: Some(time(kept.at)),
         life: Life::default(),
         failure: None,
-        event: event.and_then(|event| RawValue::from_string(event).ok()),
+        event: kept.event.and_then(|event| event_text(event.into())),
         size: 0,
         message: None,
     }

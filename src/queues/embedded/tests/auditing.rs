@@ -43,7 +43,7 @@ async fn a_row_deleted_added_or_renamed_behind_the_stores_back_is_found() {
         "DELETE FROM jobs WHERE id = 'dead'",
         "UPDATE jobs SET id = 'five' WHERE id = 'four'",
         "UPDATE jobs SET home = (SELECT number FROM queues WHERE name = 'orders.dead') WHERE id = 'four'",
-        "INSERT INTO jobs SELECT place + 1000, home, 'six', submitted, 4, 0, NULL, NULL, NULL, NULL, NULL, body
+        "INSERT INTO jobs SELECT place + 1000, home, 'six', submitted, 4, 0, NULL, NULL, NULL, NULL, NULL, body, NULL
          FROM jobs WHERE id = 'four'",
         "DELETE FROM known_log WHERE number = 6",
         "INSERT INTO known_log(entries) VALUES(zeroblob(28))",

@@ -126,8 +126,11 @@ async fn a_dead_letter_keeps_its_message_and_lies_in_the_dead_queue() {
     let delivery = take(&mut source).await;
     let original = delivery.message.clone();
     let life = Life { attempt: 20, ..Life::default() };
-    let dead = Transfer::Dead { life, document: Bytes::from_static(b"{\"v\":1}"), event: None };
+    let event = Some(Bytes::from_static(b"{\"type\":\"windlass.job.failed\"}"));
+    let dead = Transfer::Dead { life, document: Bytes::from_static(b"{\"v\":1}"), event };
     assert_eq!(delivery.receipt.transfer(dead).await.ok().unwrap(), Settled::Done);
+    let entry = bench.store.find(Some("orders"), "a").await.unwrap().unwrap();
+    assert!(entry.event.unwrap().get().contains("windlass.job.failed"), "its event is kept as long as the dead letter");
     assert!(is_empty(&bench, "orders", &mut source).await);
     assert!(bench.submit("orders", "a").await.existing, "a dead job's id is still its own");
     let mut dead = bench.source("orders.dead").await;
@@ -162,4 +165,29 @@ async fn a_settlement_whose_waiter_has_gone_still_happens() {
     let ack = delivery.receipt.ack(completed());
     drop(futures_util::FutureExt::now_or_never(ack));
     assert!(is_empty(&bench, "orders", &mut source).await);
+}
+
+#[tokio::test]
+async fn a_job_that_moves_in_the_same_commit_as_an_arrival_is_not_overtaken_and_lost() {
+    let bench = Bench::new();
+    let mut source = bench.source("orders").await;
+    let due = crate::clock::after(bench.now(), Duration::from_secs(3600));
+    let action = crate::ports::Action::RunNow;
+    for number in 0..50 {
+        let (retried, delayed, new) = (format!("retried-{number}"), format!("delayed-{number}"), format!("new-{number}"));
+        bench.submit("orders", &retried).await;
+        let delivery = take(&mut source).await;
+        bench.submit_job("orders", NewJob { due: Some(due), ..job(&delayed) }).await;
+        let again = delivery.receipt.transfer(Transfer::Later { at: bench.now(), life: Life::default() });
+        let act = bench.store.act("orders", &delayed, &action);
+        let (settled, acted, _) = futures_util::join!(again, act, bench.submit("orders", &new));
+        assert_eq!((settled.ok().unwrap(), acted.unwrap()), (Settled::Done, crate::ports::Acted::Done));
+        let mut ids = Vec::new();
+        while ids.len() < 3 {
+            let finish = tokio::time::timeout(Duration::from_secs(10), finish(&mut source));
+            ids.push(finish.await.expect("a job is lost"));
+        }
+        ids.sort();
+        assert_eq!(ids, [delayed, new, retried]);
+    }
 }

@@ -62,7 +62,7 @@ async fn a_file_of_the_layout_before_is_upgraded_in_place_with_its_jobs() {
     bench.store.close().await;
     let connection = rusqlite::Connection::open(&bench.options.path).unwrap();
     connection
-        .execute_batch("DROP TABLE state; PRAGMA user_version = 2; UPDATE meta SET value = '0.0.1' WHERE key = 'written_by'")
+        .execute_batch("DROP TABLE state; ALTER TABLE jobs DROP COLUMN event; PRAGMA user_version = 2; UPDATE meta SET value = '0.0.1' WHERE key = 'written_by'")
         .unwrap();
     drop(connection);
     bench.store = Store::open(bench.options.clone()).unwrap();
@@ -77,5 +77,5 @@ async fn a_file_of_the_layout_before_is_upgraded_in_place_with_its_jobs() {
     let written_by: String =
         connection.query_row("SELECT value FROM meta WHERE key = 'written_by'", [], |row| row.get(0)).unwrap();
     let layout: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!((&*written_by, layout), (env!("CARGO_PKG_VERSION"), 3));
+    assert_eq!((&*written_by, layout), (env!("CARGO_PKG_VERSION"), 4));
 }

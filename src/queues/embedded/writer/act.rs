@@ -16,6 +16,7 @@ use super::super::ready_queue::{DEAD_SUFFIX, ReadyQueue};
 use super::super::rows::{self, COLUMNS};
 use super::super::waiting::Waiting;
 use super::Writer;
+use super::settle::Rewritten;
 use crate::job::decode::{Received, decode, life_of};
 use crate::job::failure::Death;
 use crate::job::{Decoding, FailureDocument, Life, Origin};
@@ -152,7 +153,7 @@ impl Writer<'_> {
         let number = self.number(&dead)?;
         let to = self.next_place(number, Lane::DEAD);
         let (life, document) = (Bytes::from(life.to_json()), Bytes::from(document.to_json()));
-        self.relocate(&found.job, to, None, (&life, Some(&document)))?;
+        self.relocate(&found.job, to, None, Rewritten { life: &life, failure: Some(&document), event: None })?;
         Ok(to)
     }
 
@@ -162,7 +163,8 @@ impl Writer<'_> {
         let to = self.next_place(number, Lane::of_priority(job.priority));
         let mut life = found.life();
         (life.due, life.park) = (Some(self.wall_time()), None); // an operator's word is younger than its producer's
-        self.relocate(job, to, None, (&life.to_json().into(), None))?;
+        let life = life.to_json().into();
+        self.relocate(job, to, None, Rewritten { life: &life, failure: None, event: None })?;
         Ok(to)
     }
 
@@ -193,7 +195,7 @@ impl Writer<'_> {
         };
         let place = job.place;
         let mut update = self.connection.prepare_cached(
-            "UPDATE jobs SET place = ?, home = ?, due = NULL, life = ?, failure = NULL, unsettled = 0 WHERE place = ?",
+            "UPDATE jobs SET place = ?, home = ?, due = NULL, life = ?, failure = NULL, event = NULL, unsettled = 0 WHERE place = ?",
         )?;
         update.execute(params![to.0, number, life.to_json(), place.0])?;
         drop(update);

@@ -24,8 +24,9 @@ impl Writer<'_> {
         stop_point::pass("replied");
     }
 
-    /// Puts what arrived where the sources take it from. Most of a commit is for one queue, which is locked once for
-    /// all operations that follow each other.
+    /// Puts what came into a lane where the sources take it from, in the order of the places that were given out: a lane
+    /// takes nothing from before its last. Most of a commit is for one queue, which is locked once for all operations
+    /// that follow each other.
     fn show(&mut self, operations: &[Operation]) {
         let mut shown: Option<Shown<'_>> = None;
         for operation in operations {
@@ -33,7 +34,13 @@ impl Writer<'_> {
                 Operation::Put { queue, arrival, .. } => (queue, std::slice::from_ref(arrival), None),
                 Operation::Submit { queue, arrivals, .. } => (queue, &**arrivals, None),
                 Operation::Open { queue, tails, .. } => (queue, &[][..], *tails),
-                _ => continue,
+                other => {
+                    if let Some(place) = moved(other) {
+                        drop(shown.take());
+                        self.show_moved(other, place);
+                    }
+                    continue;
+                }
             };
             let at = match shown.take() {
                 Some(at) if Arc::ptr_eq(at.queue, queue) => shown.insert(at),
@@ -93,7 +100,6 @@ impl Writer<'_> {
                     queue.ready().confirm(place);
                 }
                 if act.acted == Acted::Done {
-                    self.show_unread(act.moved);
                     self.shared.watchers.ended(act.home, &act.id);
                 }
                 drop(act.reply.send(Ok(act.acted)));
@@ -105,32 +111,33 @@ impl Writer<'_> {
     }
 
     fn settled(&mut self, settle: Settle) {
-        let Settle { job, beside, how, moved, outcome, reply, .. } = settle;
+        let Settle { job, how, moved, outcome, reply, .. } = settle;
         if outcome == Settled::Done {
             match how {
                 Settlement::End(_) => self.shared.watchers.ended(job.home, &job.id),
                 Settlement::Later { at, .. } if !moved.lane().is_ready() => {
                     self.next_due = Some(self.next_due.map_or(at, |next| next.min(at)));
                 }
-                // sorted as its place was
-                Settlement::Later { .. } if beside => self.show_unread(moved),
-                Settlement::Later { life, .. } => {
-                    if let Some(queue) = self.shared.registry.numbered(moved.queue()) {
-                        queue.ready().arrive(job.with_life(moved, &life));
-                        queue.arrived.notify_one();
-                    }
-                }
+                Settlement::Later { .. } => {}
                 Settlement::Park { until, .. } => {
-                    self.show_unread(moved);
                     self.next_due = Some(self.next_due.map_or(until, |next| next.min(until)));
                 }
-                Settlement::Dead { .. } => {
-                    self.show_unread(moved);
-                    self.shared.watchers.ended(job.home, &job.id);
-                }
+                Settlement::Dead { .. } => self.shared.watchers.ended(job.home, &job.id),
             }
         }
         drop(reply.send(Ok(outcome)));
+    }
+
+    /// Shows a job that was moved into a ready lane.
+    fn show_moved(&self, operation: &Operation, place: Place) {
+        // a job that was parked is sorted as its place was
+        let Operation::Settle(Settle { job, beside: false, how: Settlement::Later { life, .. }, .. }) = operation else {
+            return self.show_unread(place);
+        };
+        if let Some(queue) = self.shared.registry.numbered(place.queue()) {
+            queue.ready().arrive(job.with_life(place, life));
+            queue.arrived.notify_one();
+        }
     }
 
     /// Lets the source of a queue know of a job that it must read from the file.
@@ -140,6 +147,16 @@ impl Writer<'_> {
             queue.arrived.notify_one();
         }
     }
+}
+
+/// The ready place that an operation has moved a job to.
+fn moved(operation: &Operation) -> Option<Place> {
+    let moved = match operation {
+        Operation::Settle(settle) if settle.outcome == Settled::Done => settle.moved,
+        Operation::Act(act) if act.acted == Acted::Done => act.moved,
+        _ => Place::NONE,
+    };
+    (moved != Place::NONE && moved.lane().is_ready()).then_some(moved)
 }
 
 /// A queue that is locked while arrivals are put into it.

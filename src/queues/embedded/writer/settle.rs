@@ -25,6 +25,13 @@ impl Endings {
     }
 }
 
+/// What a move writes over a row: the job's next life and, when it died, the failure and the event of it.
+pub(super) struct Rewritten<'a> {
+    pub life: &'a Bytes,
+    pub failure: Option<&'a Bytes>,
+    pub event: Option<&'a Bytes>,
+}
+
 impl Writer<'_> {
     pub(super) fn settle(&mut self, settle: &mut Settle) -> rusqlite::Result<()> {
         let job = &settle.job;
@@ -42,17 +49,18 @@ impl Writer<'_> {
                 };
                 let number = if settle.beside { self.home_number(job.place)? } else { job.place.queue() };
                 settle.moved = self.next_place(number, lane);
-                self.relocate(job, settle.moved, Some(*at).filter(|at| *at > self.now), (life, None))?
+                let due = Some(*at).filter(|at| *at > self.now);
+                self.relocate(job, settle.moved, due, Rewritten { life, failure: None, event: None })?
             }
             Settlement::Park { place, until, life } => {
                 let number = self.number(place)?;
                 settle.moved = self.next_place(number, Lane::BESIDE);
-                self.relocate(job, settle.moved, Some(*until), (life, None))?
+                self.relocate(job, settle.moved, Some(*until), Rewritten { life, failure: None, event: None })?
             }
-            Settlement::Dead { dead, life, document } => {
+            Settlement::Dead { dead, life, document, event } => {
                 let number = self.number(dead)?;
                 settle.moved = self.next_place(number, Lane::DEAD);
-                self.relocate(job, settle.moved, None, (life, Some(document)))?
+                self.relocate(job, settle.moved, None, Rewritten { life, failure: Some(document), event: event.as_ref() })?
             }
         };
         settle.outcome = if done { Settled::Done } else { Settled::Fenced };
@@ -90,16 +98,16 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Moves a job's row, with its next life and, when it died, the failure: false when the row was gone.
+    /// Moves a job's row: false when it was gone.
     pub(super) fn relocate(
         &mut self,
         job: &Waiting,
         to: Place,
         due: Option<i64>,
-        (life, failure): (&Bytes, Option<&Bytes>),
+        Rewritten { life, failure, event }: Rewritten<'_>,
     ) -> rusqlite::Result<bool> {
-        let failure = failure.map(|failure| &**failure);
-        if self.statements.move_job.execute(params![to.0, due, &**life, failure, job.place.0])? == 0 {
+        let (failure, event) = (failure.map(|failure| &**failure), event.map(|event| &**event));
+        if self.statements.move_job.execute(params![to.0, due, &**life, failure, event, job.place.0])? == 0 {
             return Ok(false);
         }
         if let Some(due) = due {

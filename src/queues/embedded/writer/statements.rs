@@ -40,7 +40,7 @@ impl<'c> Statements<'c> {
             )?,
             delete_job: prepare("DELETE FROM jobs WHERE place = ?")?,
             move_job: prepare(
-                "UPDATE jobs SET place = ?, due = ?, life = ?, failure = coalesce(?, failure), unsettled = 0 WHERE place = ?",
+                "UPDATE jobs SET place = ?, due = ?, life = ?, failure = coalesce(?, failure), event = ?, unsettled = 0 WHERE place = ?",
             )?,
             mark: prepare("UPDATE jobs SET life = ? WHERE place = ?")?,
             insert_due: prepare("INSERT INTO due(at, place) VALUES(?, ?)")?,
