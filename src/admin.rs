@@ -3,6 +3,7 @@
 
 mod access;
 pub mod batches;
+pub mod breakers;
 pub mod bulk;
 pub mod dead_letters;
 pub mod desk;
@@ -45,6 +46,9 @@ pub fn router(desk: Arc<Desk>, access: Access) -> Router {
         .route("/dead-letters/{id}", get(dead_letters::show))
         .route("/dead-letters/{id}/replay", post(dead_letters::replay))
         .route("/dead-letters/{id}/discard", post(dead_letters::discard))
+        .route("/breakers", get(breakers::list))
+        .route("/breakers/{executor}/open", post(breakers::open))
+        .route("/breakers/{executor}/close", post(breakers::close))
         .route("/batches", get(batches::list))
         .route("/batches/{id}", get(batches::show))
         .route("/batches/{id}/cancel", post(batches::cancel))

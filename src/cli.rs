@@ -2,6 +2,7 @@
 
 mod audit;
 mod batches;
+mod breakers;
 mod check;
 mod completions;
 mod dead_letters;
@@ -79,6 +80,7 @@ enum Command {
     Submit(submit::Submit),
     Jobs(jobs::Jobs),
     Queues(queues::Queues),
+    Breakers(breakers::Breakers),
     Routes(routes::Routes),
     Top(top::Top),
     Reload(reload::Reload),
@@ -151,6 +153,7 @@ fn dispatch(command: Command, globals: &Globals, screen: &mut Screen) -> Result<
         Command::Submit(args) => wait_for(submit::run(args, globals, screen)),
         Command::Jobs(args) => wait_for(jobs::run(args, globals, screen)),
         Command::Queues(args) => wait_for(queues::run(args, globals, screen)),
+        Command::Breakers(args) => wait_for(breakers::run(args, globals, screen)),
         Command::Routes(args) => wait_for(routes::run(args, globals, screen)),
         Command::Top(args) => wait_for(top::run(args, globals, screen)),
         Command::Reload(args) => wait_for(reload::run(args, globals, screen)),

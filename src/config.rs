@@ -1,6 +1,7 @@
 //! The config file as written, checked and explained. `config/default.yaml` names every key.
 
 pub mod after;
+pub mod breaker;
 pub mod check;
 pub mod executor;
 pub mod explain;

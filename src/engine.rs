@@ -2,19 +2,23 @@
 
 mod admitted;
 mod beyond;
+pub mod breaker;
 pub mod budget;
 pub mod context;
 pub mod exit;
 mod fair;
+pub mod guard;
 mod intake;
 pub mod limits;
 mod order;
+pub mod parking;
 pub mod pool;
 pub mod routes;
 pub mod running;
 pub mod screen;
 mod settle;
 pub mod then;
+pub mod throttle;
 pub mod turns;
 pub mod unique;
 pub mod window;
@@ -30,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::batches::Batches;
 use crate::clock::Clock;
 use budget::Budget;
+use guard::Guards;
 use pool::Pool;
 use running::{Cancelled, Running};
 
@@ -49,6 +54,8 @@ pub struct Shared {
     pub body_limit: usize,
     pub lease: Duration,
     pub running: Running,
+    /// One per executor.
+    pub guards: Guards,
     /// Where jobs wait.
     pools: OnceLock<Vec<Weak<Pool>>>,
     /// Held for reading by every run, for writing by a suspect: it runs alone in the process.
@@ -73,6 +80,7 @@ impl Shared {
             body_limit: 1 << 20,
             lease: Duration::from_secs(30),
             running: Running::default(),
+            guards: Guards::default(),
             pools: OnceLock::new(),
             alone: RwLock::new(()),
             suspects: Mutex::new(()),

@@ -174,10 +174,12 @@ pub enum Verdict {
         at: Timestamp,
         life: Life,
     },
-    /// Wait until `at` without spending an attempt.
+    /// Wait until `at` without spending an attempt, or beside the queue until what it needs is there, at the latest
+    /// until `until`.
     Park {
         reason: Class,
         at: Timestamp,
+        until: Timestamp,
         life: Life,
     },
     DeadLetter {

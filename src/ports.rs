@@ -27,6 +27,13 @@ pub trait Queue: Send + Sync {
     fn sink(&self) -> Arc<dyn Sink>;
     /// Sends messages into the queue's dead letters (`<q>.dead`), on the same system.
     fn dead_letters(&self) -> Arc<dyn Sink>;
+    /// A place beside the queue (`<q>.parked.<name>`) where jobs wait for what they need, in the order in which they came,
+    /// whatever their priority. It is taken from when they may go on. A message with a due time is yielded at once all
+    /// the same; one that still lies there when it is due goes back into the queue itself. What is transferred from
+    /// there goes where it would go from the queue.
+    fn parked(&self, name: &str) -> Arc<dyn Queue>;
+    /// The names of the places that have held jobs.
+    async fn places(&self) -> Result<Vec<Arc<str>>, QueueError>;
 }
 
 /// What a queue kind can keep; the engine and `check` ask here instead of naming kinds.
@@ -152,6 +159,8 @@ pub enum End {
 pub enum Transfer {
     /// Back into the queue, due at `at`.
     Later { at: Timestamp, life: Life },
+    /// To the end of a place of [`Queue::parked`], at the latest until then.
+    Park { place: Arc<str>, until: Timestamp, life: Life },
     /// Into the queue's own dead letters, with the failure document.
     Dead { life: Life, document: Bytes, event: Option<Bytes> },
 }

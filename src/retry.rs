@@ -217,7 +217,7 @@ fn park(failure: Failure, job: &Job, limit: Duration, moment: &Moment) -> Verdic
     let over = after(since, limit);
     let mut life = job.life.clone();
     life.suspect = false;
-    life.park = Some(Parked { reason: failure.class, since, count });
+    life.park = Some(Parked { reason: failure.class, since, count, round: None });
     if moment.now >= over {
         return bury(failure, life, None);
     }
@@ -232,7 +232,8 @@ fn park(failure: Failure, job: &Job, limit: Duration, moment: &Moment) -> Verdic
     let at = after(moment.now, wait).min(over);
     life.due = Some(at);
     life.last_was(failure.class, &failure.message);
-    Verdict::Park { reason: failure.class, at, life }
+    let until = job.deadline.map_or(over, |deadline| deadline.min(over));
+    Verdict::Park { reason: failure.class, at, until, life }
 }
 
 fn counted(failure: &Failure, job: &Job, moment: &Moment) -> Life {

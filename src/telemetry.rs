@@ -1,6 +1,7 @@
 //! What operators see of a worker: metrics, logs and probes, each name of them written once.
 
 mod batch;
+mod guard;
 pub mod logs;
 mod names;
 mod pool;
@@ -16,6 +17,7 @@ use names::{BUILD_INFO, DELIVERY_BYTES, DELIVERY_BYTES_LIMIT, RELOADS};
 use recorder::{Gauge, Labels, Registry};
 
 pub use batch::BatchMetrics;
+pub use guard::GuardMetrics;
 pub use pool::{ExitMetrics, PoolMetrics, SourceMetrics, Wait, Waiting};
 pub use queue::QueueMetrics;
 pub use route::RouteMetrics;
@@ -58,6 +60,12 @@ impl Telemetry {
     #[must_use]
     pub fn pool(&self, pool: &str) -> PoolMetrics {
         PoolMetrics::new(&self.registry, Labels::default().with("pool", pool))
+    }
+
+    /// The metrics of one executor's breaker and limit. Take them once, at start.
+    #[must_use]
+    pub fn guard(&self, executor: &str) -> GuardMetrics {
+        GuardMetrics::new(&self.registry, &Labels::default().with("executor", executor))
     }
 
     /// The config was reloaded, or refused.

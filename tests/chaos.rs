@@ -64,6 +64,31 @@ fn kill_9_of_the_worker_loses_nothing() {
 }
 
 #[test]
+fn an_outage_over_many_deaths_of_the_worker_charges_nobody_and_loses_nothing() {
+    let mut world = World::new("outage");
+    let measure = measure();
+    let mut dice = fastrand::Rng::with_seed(seed());
+    let producer = world.produce_over(measure.jobs, measure.kills, dice.u64(..));
+    world.target_is(true);
+    for number in 0..measure.kills {
+        if number == measure.kills * 2 / 3 {
+            world.target_is(false);
+        }
+        // long enough for a probe now and then
+        let death = if number % 3 == 0 {
+            Death::After(Duration::from_millis(dice.u64(1000..2500)))
+        } else {
+            death(number, &STOP_POINTS, &mut dice)
+        };
+        world.live_and_die(&death);
+    }
+    world.drain(producer);
+    let charged = world.completed().into_values().filter(|attempt| *attempt > 2).count();
+    assert_eq!(charged, 0, "jobs fail once at most by themselves");
+    world.settle_accounts(measure.kills);
+}
+
+#[test]
 fn a_machine_that_loses_its_power_loses_nothing_that_was_confirmed() {
     kill_and_check(World::forgetful("power"));
 }

@@ -4,6 +4,8 @@
 mod after;
 #[path = "cli/batches.rs"]
 mod batches;
+#[path = "cli/breakers.rs"]
+mod breakers;
 #[path = "cli/disk.rs"]
 mod disk;
 #[path = "cli/help.rs"]

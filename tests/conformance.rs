@@ -7,6 +7,8 @@ mod cases;
 mod jobs;
 #[path = "conformance/kinds.rs"]
 mod kinds;
+#[path = "conformance/parking.rs"]
+mod parking;
 #[path = "conformance/state.rs"]
 mod state;
 mod support;
@@ -37,6 +39,11 @@ suite![
     cases::a_start_mark_is_seen_by_the_next_delivery,
     cases::thousands_in_flight_are_each_delivered_once,
     cases::a_transfer_is_one_step,
+    parking::parked_messages_wait_in_turn_whatever_their_priority,
+    parking::what_is_parked_for_too_long_comes_back_into_its_queue,
+    parking::a_parked_message_that_is_held_does_not_come_a_second_time,
+    parking::a_parked_message_given_back_keeps_its_turn,
+    parking::what_leaves_a_parked_place_goes_where_its_queue_would_send_it,
     jobs::four_retries_in_a_row_over_overlapping_delays_carry_their_attempts,
     jobs::a_dead_letter_is_the_message_to_the_byte_with_one_more_header,
     jobs::a_stop_gives_back_what_runs_and_counts_nothing,

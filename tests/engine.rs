@@ -7,6 +7,8 @@ mod backlog;
 mod batches;
 #[path = "engine/faults.rs"]
 mod faults;
+#[path = "engine/outages.rs"]
+mod outages;
 #[path = "engine/pipeline.rs"]
 mod pipeline;
 #[path = "engine/screen.rs"]
@@ -20,5 +22,7 @@ mod then;
 mod turns;
 #[path = "engine/unique.rs"]
 mod unique;
+#[path = "engine/unrouted.rs"]
+mod unrouted;
 #[path = "engine/world.rs"]
 mod world;

@@ -7,9 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use windlass::clock::Clock;
+use windlass::engine::breaker::Settings;
 use windlass::engine::budget::Budget;
 use windlass::engine::exit::Exit;
+use windlass::engine::guard::Guard;
 use windlass::engine::limits::Limit;
+use windlass::engine::parking::Parking;
 use windlass::engine::pool::{Feed, InWindow, Pool, Unrouted};
 use windlass::engine::routes::{Route, Routes};
 use windlass::engine::turns::Rules;
@@ -49,7 +52,7 @@ fn body(id: &str, more: &str, size: usize) -> String {
 /// No order and no limits.
 pub fn free() -> Rules {
     let none = Limit::default();
-    Rules { route: "bench.*".into(), weight: 1, ordered: false, limit: none, per_tenant: none, per_key: none }
+    Rules { route: "bench.*".into(), weight: 1, ordered: false, limit: none, per_tenant: none, per_key: none, guard: None }
 }
 
 /// A pool on one queue with one route, `bench.*`.
@@ -66,14 +69,16 @@ pub fn pool(shared: &Arc<Shared>, queue: Arc<dyn Queue>, executor: Arc<dyn Execu
         state: std::sync::Mutex::default(),
         waiting: InWindow::default(),
         chooses: queue.capabilities().chooses,
+        beside: None,
         queue,
     };
+    let guard = Some(Guard::new("noop", Some(Settings::default()), shared.clock, telemetry.guard("noop")));
     let route = Route {
         name: "bench.*".into(),
         executor,
         executor_name: "noop".into(),
         policy: Policy::default(),
-        rules: Arc::new(rules),
+        rules: Arc::new(Rules { guard, ..rules }),
         order_hold: None,
         unique: None,
         then: None,
@@ -92,6 +97,8 @@ pub fn pool(shared: &Arc<Shared>, queue: Arc<dyn Queue>, executor: Arc<dyn Execu
         window: Arc::new(Window::new(WindowOptions::new(slots))),
         unrouted: Unrouted { policy: Policy::default(), metrics: telemetry.route("default", "none", "none") },
         metrics,
+        parking: Parking::default(),
+        reloaded: tokio::sync::Notify::new(),
     }
 }
 

@@ -159,16 +159,19 @@ impl Desk {
         Err(Refusal::not_found(format!("there is no queue {name:?}; there are: {}", self.names())))
     }
 
-    /// The block's name of a queue that a system calls `inner`; dead letters keep their suffix.
+    /// The block's name of a queue that a system calls `inner`; what lies beside one keeps its suffix.
     fn outer(&self, system: usize, inner: &Arc<str>) -> Arc<str> {
         let named = |inner: &str| self.queues.iter().find(|place| place.system == system && &*place.inner == inner);
         if let Some(place) = named(inner) {
             return place.name.clone();
         }
-        match inner.strip_suffix(".dead").and_then(named) {
-            Some(home) => format!("{}.dead", home.name).into(),
-            None => inner.clone(),
+        for beside in [".dead", ".parked."] {
+            let home = inner.rfind(beside).and_then(|at| Some((named(&inner[..at])?, &inner[at..])));
+            if let Some((home, rest)) = home {
+                return format!("{}{rest}", home.name).into();
+            }
         }
+        inner.clone()
     }
 
     fn names(&self) -> String {

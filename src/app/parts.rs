@@ -5,12 +5,16 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use super::StartError;
 use super::queues::Systems;
+use crate::config::executor::ExecutorKind;
 use crate::config::{self, Config};
 use crate::engine::Shared;
 use crate::engine::exit::Exit;
+use crate::engine::guard::Guard;
+use crate::engine::parking::Parking;
 use crate::engine::pool::{Feed, InWindow, Pool, Unrouted};
 use crate::engine::routes::{Route, Routes};
 use crate::engine::screen::Screen;
@@ -39,9 +43,9 @@ pub fn executors(config: &Config, base: &Path) -> Result<Executors, StartError> 
 /// # Errors
 /// Why it cannot be built.
 pub fn executor(name: &str, block: &config::Executor, base: &Path) -> Result<Arc<dyn Executor>, StartError> {
-    let built: Result<Arc<dyn Executor>, String> = match block {
-        config::Executor::Command(command) => CommandExecutor::new(name, command.clone(), base).map(|built| built as _),
-        config::Executor::Python(python) => PythonExecutor::new(name, python.clone(), base).map(|built| built as _),
+    let built: Result<Arc<dyn Executor>, String> = match &block.kind {
+        ExecutorKind::Command(command) => CommandExecutor::new(name, command.clone(), base).map(|built| built as _),
+        ExecutorKind::Python(python) => PythonExecutor::new(name, python.clone(), base).map(|built| built as _),
     };
     built.map_err(|why| StartError::Executor { name: name.to_owned(), why })
 }
@@ -67,13 +71,21 @@ pub fn pools(
     executors: &Executors,
     telemetry: &Telemetry,
 ) -> Result<Vec<Arc<Pool>>, StartError> {
-    let bench = Bench { config, systems, executors, telemetry };
+    guards(config, shared, telemetry);
+    let bench = Bench { config, shared, systems, executors, telemetry };
     config.pools.iter().map(|(name, pool)| bench.pool(name, pool, shared.clone()).map(Arc::new)).collect()
+}
+
+/// Puts a guard before every executor; one whose breaker is as it was keeps its own.
+pub(super) fn guards(config: &Config, shared: &Shared, telemetry: &Telemetry) {
+    let guards = config.executors.iter().map(|(name, executor)| (name.as_str().into(), executor.breaker.settings()));
+    shared.guards.set(guards, |name, settings| Guard::new(name, settings, shared.clock, telemetry.guard(name)));
 }
 
 /// What pools are built from.
 pub(super) struct Bench<'a> {
     pub config: &'a Config,
+    pub shared: &'a Arc<Shared>,
     pub systems: &'a Systems,
     pub executors: &'a Executors,
     pub telemetry: &'a Telemetry,
@@ -93,6 +105,8 @@ impl Bench<'_> {
             results: self.exit(pool.results.as_deref(), &metrics)?,
             dead_letters: self.exit(pool.dead_letters.as_deref(), &metrics)?,
             window: Arc::new(Window::new(pool.window())),
+            parking: Parking::default(),
+            reloaded: Notify::new(),
             unrouted: Unrouted { policy: pool.unrouted(), metrics: self.telemetry.route(name, "none", "none") },
             metrics,
         })
@@ -111,6 +125,7 @@ impl Bench<'_> {
             metrics: metrics.source(name),
             state: Mutex::default(),
             waiting: InWindow::default(),
+            beside: None,
             chooses: opened.queue.capabilities().chooses,
         }))
     }
@@ -141,7 +156,7 @@ impl Bench<'_> {
             executor: executor.cloned().ok_or_else(missing)?,
             executor_name: route.run.as_str().into(),
             policy: route.policy(pool),
-            rules: Arc::new(route.rules()),
+            rules: Arc::new(route.rules(self.shared.guards.get(&route.run))),
             order_hold: route.order_hold.longest(),
             unique: self.unique(route)?,
             then: self.then(route, metrics)?,

@@ -102,10 +102,17 @@ impl Reloader {
             return Err(NotReloaded::Fixed(changed));
         }
         let (executors, started) = rebuilt(now, &loaded.config, &loaded.source.base)?;
-        let bench = Bench { config: &loaded.config, systems: &self.systems, executors: &executors, telemetry: &self.telemetry };
         let mut all = Vec::new();
         for pool in &self.pools {
             let Some(block) = loaded.config.pools.get(&*pool.name) else { continue };
+            parts::guards(&loaded.config, &pool.shared, &self.telemetry);
+            let bench = Bench {
+                config: &loaded.config,
+                shared: &pool.shared,
+                systems: &self.systems,
+                executors: &executors,
+                telemetry: &self.telemetry,
+            };
             all.push((pool, bench.routes(&pool.name, block, &pool.metrics).map_err(impossible)?));
         }
         parts::warm(executors.iter().filter(|(name, _)| started.contains(name))).await;

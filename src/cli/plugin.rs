@@ -10,7 +10,8 @@ use serde_json::json;
 
 use super::screen::{Colour, Screen};
 use super::{Exit, Failure, Globals};
-use crate::config::{self, Executor};
+use crate::config;
+use crate::config::executor::ExecutorKind;
 use crate::executors::drive::{Step, Subject, drive};
 use crate::job::decode::{Decoding, Received, decode};
 use crate::job::{Job, Message, Origin};
@@ -77,9 +78,9 @@ fn subject(test: &Test, globals: &Globals) -> Result<(Subject, PathBuf), Failure
     }
     let loaded = config::load(globals.file().as_deref()).map_err(Failure::config)?;
     let name = test.executor.as_deref().unwrap_or_default();
-    let subject = match loaded.config.executors.get(name) {
-        Some(Executor::Command(command)) => Subject::Command(command.clone()),
-        Some(Executor::Python(python)) => Subject::Python(python.clone()),
+    let subject = match loaded.config.executors.get(name).map(|executor| &executor.kind) {
+        Some(ExecutorKind::Command(command)) => Subject::Command(command.clone()),
+        Some(ExecutorKind::Python(python)) => Subject::Python(python.clone()),
         None => {
             let names: Vec<&str> = loaded.config.executors.keys().map(String::as_str).collect();
             return Err(Failure::not_found(format!("there is no executor {name:?}; there are: {}", names.join(", "))));

@@ -89,9 +89,10 @@ async fn list(session: &Session, screen: &mut Screen) -> Result<Exit, Failure> {
         Column::right("OLDEST"),
     ]);
     let now = Timestamp::now();
-    // the dead letters of a queue are counted in its own line
+    // what lies beside a queue is counted in its own line
     let beside = |queue: &QueueStats| {
-        let home = queue.queue.strip_suffix(".dead");
+        let parked = queue.queue.rsplit_once(".parked.").map(|(home, _)| home);
+        let home = queue.queue.strip_suffix(".dead").or(parked);
         home.is_some_and(|home| queues.iter().any(|other| &*other.queue == home))
     };
     queues.iter().filter(|queue| !beside(queue)).for_each(|queue| table.painted(row(queue, now)));

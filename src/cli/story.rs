@@ -13,6 +13,7 @@ use crate::admin::jobs::state_word;
 use crate::admin::view::{Beside, MessageView};
 use crate::job::FailureDocument;
 use crate::job::life::Run;
+use crate::outcome::Class;
 use crate::ports::{Entry, QueueStats, State};
 
 /// What is known of a job and of what it waits for.
@@ -49,6 +50,10 @@ impl Shown {
             State::Waiting => match self.beside.waits_for.as_deref() {
                 Some("rate") => "it waits until a rate allows its start (rate)",
                 Some("concurrency") => "as many run as its route, tenant or key may have at once (concurrency)",
+                Some("breaker_open") => {
+                    "its executor is shut, or takes few after an outage: windlass breakers list (breaker_open)"
+                }
+                Some("throttled") => "its executor bears no more now: windlass breakers list (throttled)",
                 Some("key_busy") => "another job of its key comes first (key_busy)",
                 Some("held") => "it failed and is tried again; the other jobs of its key wait for it (held)",
                 Some("suspect") => "it may have killed its worker, and waits to be run alone (suspect)",
@@ -69,13 +74,17 @@ impl Shown {
     }
 
     fn parked(&self, now: Timestamp) -> String {
-        let look = self.entry.due.map_or_else(String::new, |due| format!("; it is tried again {}", until(due, now)));
-        match &self.entry.life.park {
-            Some(park) => {
-                format!("parked for {} because of {}, which costs no attempt{look}", since(park.since, now), park.reason)
-            }
-            None => format!("parked{look}"),
-        }
+        let Some(park) = &self.entry.life.park else { return "parked".into() };
+        let look = match self.entry.due.map(|due| until(due, now)) {
+            None => String::new(),
+            // parked beside its queue
+            Some(over) if self.entry.life.due.is_none() => match park.reason {
+                Class::NoRoute => format!("; it goes on when a route takes it, or is dead {over}"),
+                _ => format!("; it goes on when its executor does (windlass breakers list), or is dead {over}"),
+            },
+            Some(due) => format!("; it is tried again {due}"),
+        };
+        format!("parked for {} because of {}, which costs no attempt{look}", since(park.since, now), park.reason)
     }
 
     fn running(&self, now: Timestamp) -> String {

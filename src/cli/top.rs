@@ -1,4 +1,4 @@
-//! `windlass top`: a worker's queues and routes, live.
+//! `windlass top`: a worker's queues, routes and breakers, live.
 
 use std::collections::HashMap;
 use std::io::{IsTerminal as _, stdout};
@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::breakers::{self, Listed};
 use super::routes::{self, Answer};
 use super::screen::{Colour, Column, Screen, Table};
 use super::session::{Ask, Missing, Reach, Session};
@@ -23,7 +24,7 @@ const ENTER: &str = "\x1b[?1049h\x1b[?25l";
 const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 const HOME: &str = "\x1b[H\x1b[J";
 
-/// Watch queues, routes and what jobs wait for, live
+/// Watch queues, routes, breakers and what jobs wait for, live
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -73,18 +74,21 @@ async fn watch(session: &Session, top: &Top, live: bool, screen: &mut Screen) ->
         let worker: WorkerView = session.ask(Ask::get("/worker")).await?;
         let Queues { queues } = session.ask(Ask::get("/queues")).await?;
         let Answer { routes } = session.ask(Ask::get("/routes")).await?;
+        let Listed { breakers } = session.ask(Ask::get("/breakers")).await?;
         let rates = rates(&mut before, &queues);
         if live || rates.is_some() {
             if screen.json {
                 let (worker, queues) = (&worker.facts, &queues);
-                screen.document(
-                    &serde_json::json!({ "worker": worker, "queues": queues, "routes": routes, "done_per_s": rates }),
-                )?;
+                let (routes, breakers) = (&routes, &breakers);
+                screen.document(&serde_json::json!({
+                    "worker": worker, "queues": queues, "routes": routes, "breakers": breakers, "done_per_s": rates
+                }))?;
             } else {
                 if live {
                     screen.raw(HOME)?;
                 }
-                picture(&worker, table(&queues, rates.as_ref()), routes::table(&routes), screen)?;
+                let tables = [table(&queues, rates.as_ref()), routes::table(&routes), breakers::table(&breakers)];
+                picture(&worker, tables, screen)?;
             }
         }
         screen.flush()?;
@@ -107,14 +111,14 @@ fn rates(before: &mut Option<Before>, queues: &[QueueStats]) -> Option<HashMap<A
     Some(queues.iter().map(rate).collect())
 }
 
-fn picture(worker: &WorkerView, queues: Table, routes: Table, screen: &mut Screen) -> Result<(), Failure> {
+fn picture(worker: &WorkerView, tables: [Table; 3], screen: &mut Screen) -> Result<(), Failure> {
     let slots: usize = worker.facts.pools.iter().map(|pool| pool.slots).sum();
     let (name, up) = (screen.paint(Colour::Bold, &worker.facts.name), age(Duration::from_secs(worker.uptime)));
     screen.line(&format!("{name}  up {up}  {} of {slots} slots run a job", worker.running.len()))?;
-    screen.line("")?;
-    screen.table(queues)?;
-    screen.line("")?;
-    screen.table(routes)?;
+    for table in tables {
+        screen.line("")?;
+        screen.table(table)?;
+    }
     Ok(())
 }
 

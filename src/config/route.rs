@@ -1,12 +1,14 @@
 //! The block of one route: which jobs, what runs them, and how their failures are treated.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::after::{NextJob, UniqueJobs};
 use super::pool::Pool;
+use crate::engine::guard::Guard;
 use crate::engine::limits::Limit;
 use crate::engine::turns::Rules;
 use crate::outcome::Class;
@@ -223,9 +225,9 @@ impl Route {
         }
     }
 
-    /// How its jobs take turns.
+    /// How its jobs take turns, behind the guard of its executor.
     #[must_use]
-    pub fn rules(&self) -> Rules {
+    pub fn rules(&self, guard: Option<Arc<Guard>>) -> Rules {
         Rules {
             route: self.name().into(),
             weight: self.weight,
@@ -233,6 +235,7 @@ impl Route {
             limit: Limits { rate_per_worker: self.rate_per_worker, concurrency: self.concurrency }.limit(),
             per_tenant: self.per_tenant.limit(),
             per_key: self.per_key.limit(),
+            guard,
         }
     }
 

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::budget::Reserved;
+use super::guard::Pass;
 use super::pool::{Feed, Pool};
 use super::routes::Route;
 use super::running::Cancelled;
@@ -34,11 +35,15 @@ pub(super) struct Admitted {
     /// How long its key has waited for it to pass: counted failures only.
     pub failing: Duration,
     pub bytes: Reserved,
+    /// Once it runs: what its executor's guard has let through.
+    pub pass: Option<Pass>,
 }
 
 /// What there is to do about a delivery.
 pub(super) enum Work {
     Run(Box<Job>, Arc<Route>),
+    /// Its executor is shut.
+    Park(Box<Job>, Arc<Route>, Failure),
     /// No route takes it, or it is too large for any.
     Refuse(Box<Job>, Failure),
     /// Its source does not take it.
@@ -104,7 +109,7 @@ impl Admitted {
 
     pub fn is(&self, queue: &str, id: &str) -> bool {
         let job = match &self.work {
-            Work::Run(job, _) | Work::Refuse(job, _) | Work::End(job, _) => job,
+            Work::Run(job, _) | Work::Park(job, ..) | Work::Refuse(job, _) | Work::End(job, _) => job,
             Work::Bury(_) => return false,
         };
         *self.feed.name == *queue && *job.id == *id
@@ -119,25 +124,25 @@ impl Pool {
         let work = match decode(&message, &feed.decoding, &received) {
             Ok(job) => match feed.screen.verdict(&job, received.now) {
                 Some(verdict) => Work::End(Box::new(job), Box::new(verdict)),
-                None => self.work_of(Box::new(job), message.body.len()),
+                None => self.work_of(Box::new(job), message.body.len(), feed),
             },
             Err(malformed) => Work::Bury(malformed),
         };
         let lease = Leased::Here(Lease { receipt, renew_at: Instant::now() + self.shared.lease / 3 });
         let feed = feed.clone();
-        Admitted { feed, message, lease, received, unsettled, work, cancelled: None, failing: Duration::ZERO, bytes }
+        Admitted { feed, message, lease, received, unsettled, work, cancelled: None, failing: Duration::ZERO, bytes, pass: None }
     }
 
     /// `size` is the body's, in bytes. A body over the limit came past the API: from another system, or from before the
     /// limit was lowered.
-    fn work_of(&self, job: Box<Job>, size: usize) -> Work {
+    fn work_of(&self, job: Box<Job>, size: usize, feed: &Feed) -> Work {
         if size > self.shared.body_limit {
             let limit = spell_size(self.shared.body_limit as u64);
             let message = format!("the message is {size} bytes long; at most {limit} are run (worker.body_limit)");
             return Work::Refuse(job, Failure::new(Class::Rejected, message));
         }
         if let Some(route) = self.routes.load().find(&job.kind, job.version.as_deref()) {
-            return Work::Run(job, route.clone());
+            return self.work_on(job, route.clone(), feed.beside.is_some());
         }
         let version = job.version.as_ref().map(|version| format!(" version {version}")).unwrap_or_default();
         let message = format!("no route matches the type {:?}{version}", job.kind);
@@ -147,7 +152,9 @@ impl Pool {
     /// The same delivery, by the routes as they are now.
     pub(super) fn route_again(&self, mut admitted: Admitted) -> Admitted {
         admitted.work = match admitted.work {
-            Work::Run(job, _) | Work::Refuse(job, _) => self.work_of(job, admitted.message.body.len()),
+            Work::Run(job, _) | Work::Park(job, ..) | Work::Refuse(job, _) => {
+                self.work_of(job, admitted.message.body.len(), &admitted.feed)
+            }
             ended => ended,
         };
         admitted

@@ -1,10 +1,12 @@
 //! Limits on starts: how many at once, and how many in a time.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::guard::Guard;
 use crate::units::Rate;
 
 /// What may be started at once and in a time; absent is unlimited.
@@ -31,6 +33,8 @@ pub(super) struct Gate<W> {
     running: u32,
     /// When the next start is due if starts come evenly (the generic cell rate algorithm).
     due: Option<Instant>,
+    /// Of an executor: its guard decides instead.
+    pub guard: Option<Arc<Guard>>,
     /// Who found it shut, the first one first.
     pub waiters: VecDeque<W>,
 }
@@ -46,10 +50,17 @@ pub(super) enum Admission {
 
 impl<W> Gate<W> {
     pub fn new(limit: Limit) -> Self {
-        Gate { limit, running: 0, due: None, waiters: VecDeque::new() }
+        Gate { limit, running: 0, due: None, guard: None, waiters: VecDeque::new() }
+    }
+
+    pub fn guarded(guard: &Arc<Guard>) -> Self {
+        Gate { guard: Some(guard.clone()), ..Gate::new(Limit::default()) }
     }
 
     pub fn ask(&self, now: Instant) -> Admission {
+        if let Some(guard) = &self.guard {
+            return guard.ask(now);
+        }
         if self.limit.concurrency.is_some_and(|most| self.running >= most) {
             return Admission::Full;
         }

@@ -94,6 +94,7 @@ impl Head {
             cancelled: None,
             failing: self.failing,
             bytes,
+            pass: None,
         }
     }
 }

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
 use futures_util::stream::{self, StreamExt as _};
 use jiff::Timestamp;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -16,6 +17,7 @@ use super::Shared;
 use super::budget::Reserved;
 use super::exit::Exit;
 use super::intake::{self, Intake};
+use super::parking::{Beside, Parking};
 use super::routes::Routes;
 use super::screen::Screen;
 use super::window::Window;
@@ -38,6 +40,9 @@ pub struct Pool {
     /// Where dead letters go instead of beside their source; a route may name another.
     pub dead_letters: Option<Arc<Exit>>,
     pub window: Arc<Window>,
+    pub parking: Parking,
+    /// Its routes are others now.
+    pub reloaded: Notify,
     pub unrouted: Unrouted,
     pub metrics: PoolMetrics,
 }
@@ -64,6 +69,8 @@ pub struct Feed {
     pub waiting: InWindow,
     /// Its source leaves out what it was told to: see `Capabilities::chooses`.
     pub chooses: bool,
+    /// The place beside the queue that this is, where it is not the queue itself.
+    pub beside: Option<Beside>,
 }
 
 /// What of a feed waits in the window.
@@ -95,6 +102,7 @@ impl Pool {
             () = self.fill(&mut intakes) => {}
             () = self.window.keep_time() => {}
             () = self.renew_leases() => {}
+            () = self.watch_guards() => {}
             () = self.clone().replace_slots(&mut slots) => {}
         }
         self.metrics.given_back.increment(self.window.close() as u64);
@@ -106,22 +114,31 @@ impl Pool {
     pub fn reload(&self, routes: Routes) {
         self.routes.store(Arc::new(routes));
         self.window.rearrange(|admitted| self.route_again(admitted));
+        self.reloaded.notify_one();
+        self.window.wake_taker();
     }
 
     /// Takes from whichever queue yields, as long as the window has room. Never returns.
     async fn fill(&self, intakes: &mut VecDeque<Intake>) {
+        let mut routes = self.open_places(intakes).await;
         loop {
-            let rooms = self.window.room(&self.feeds).await;
+            if !Arc::ptr_eq(&routes, &self.routes.load_full()) {
+                routes = self.open_places(intakes).await;
+            }
+            let feeds: Vec<Arc<Feed>> = intakes.iter().map(|intake| intake.feed.clone()).collect();
+            let rooms = self.window.room(&feeds).await;
             let mut bytes = self.bytes().await;
             for ((queue, strand), shut) in self.window.strands() {
                 let told = intakes.iter_mut().filter(|intake| intake.feed.name == queue);
                 told.for_each(|intake| intake.tell(&strand, shut));
             }
-            let room = |feed: &Feed| self.room_for(feed, &rooms);
+            let room = |feed: &Feed| self.room_by_guards(feed, self.room_for(feed, &feeds, &rooms)?, &routes);
             let (feed, deliveries) = tokio::select! {
                 next = intake::next(intakes, room, &self.shared.clock) => next,
                 () = self.window.news() => continue,
+                () = self.quiet() => continue,
             };
+            let deliveries = self.in_round(&feed, deliveries);
             feed.metrics.deliveries.increment(deliveries.len() as u64);
             let admit = |delivery: Delivery| {
                 let bytes = bytes.split(delivery.message.size());
@@ -131,8 +148,8 @@ impl Pool {
         }
     }
 
-    fn room_for(&self, feed: &Feed, rooms: &[(usize, usize)]) -> Option<Room> {
-        let number = self.feeds.iter().position(|known| std::ptr::eq(&**known, feed))?;
+    fn room_for(&self, feed: &Feed, feeds: &[Arc<Feed>], rooms: &[(usize, usize)]) -> Option<Room> {
+        let number = feeds.iter().position(|known| std::ptr::eq(&**known, feed))?;
         let (jobs, bytes) = *rooms.get(number)?;
         (jobs > 0).then(|| Room { jobs, bytes: bytes.min(self.shared.body_limit), lease: self.shared.lease })
     }
@@ -149,7 +166,8 @@ impl Pool {
 
     /// Runs one job after another.
     async fn slot(self: Arc<Self>) {
-        while let Some((taken, admitted)) = self.window.take().await {
+        while let Some((mut taken, mut admitted)) = self.window.take().await {
+            admitted.pass = taken.pass();
             if let Some((admitted, until)) = self.process(*admitted).await {
                 taken.hold(Box::new(admitted), until);
             }

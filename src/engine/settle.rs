@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::admitted::Lease;
 use super::budget::Reserved;
 use super::exit::Exit;
+use super::guard::Pass;
 use super::pool::{Feed, Pool};
 use super::routes::Route;
 use crate::job::decode::Received;
@@ -31,6 +32,7 @@ pub(super) struct Held {
     /// It carries the start mark of this run.
     pub marked: bool,
     pub log_tail: String,
+    pub pass: Option<Pass>,
     pub bytes: Reserved,
 }
 
@@ -48,12 +50,14 @@ pub(super) enum Leave {
 
 impl Pool {
     /// Carries out a verdict. Nothing is acknowledged before what it publishes is confirmed.
-    pub(super) async fn settle(&self, verdict: &Verdict, job: &Job, route: Option<&Arc<Route>>, held: Held) {
+    pub(super) async fn settle(&self, verdict: &Verdict, job: &Job, route: Option<&Arc<Route>>, mut held: Held) {
+        held.pass = None; // a run that did not take place says nothing
         let route = route.map(|route| &**route);
         // what is rarer than completion is boxed, or every job's future would have room for all of it
         let settled = match verdict {
             Verdict::Complete(output) => self.complete(output, job, route, held).await,
-            Verdict::Retry { at, life } | Verdict::Park { at, life, .. } => Box::pin(self.later(*at, life.clone(), held)).await,
+            Verdict::Retry { at, life } => Box::pin(self.later(*at, life.clone(), held)).await,
+            Verdict::Park { .. } => Box::pin(self.park(verdict, route, held)).await,
             Verdict::DeadLetter { reason, class, message, life } => {
                 Box::pin(self.bury(Grave { reason: *reason, class: *class, message, life, job, route }, held)).await
             }
@@ -116,7 +120,7 @@ impl Pool {
     }
 
     /// Into the queue again, due at `at`.
-    async fn later(&self, at: jiff::Timestamp, mut life: Life, mut held: Held) -> Result<Settled, GivenUp> {
+    pub(super) async fn later(&self, at: jiff::Timestamp, mut life: Life, mut held: Held) -> Result<Settled, GivenUp> {
         let capabilities = held.feed.queue.capabilities();
         life.generation += 1;
         if capabilities.transfers {
@@ -195,7 +199,7 @@ impl Pool {
         document
     }
 
-    fn ending(&self, end: End, event: Option<Bytes>) -> Ending {
+    pub(super) fn ending(&self, end: End, event: Option<Bytes>) -> Ending {
         Ending { end, event, at: self.shared.clock.now() }
     }
 
@@ -223,7 +227,7 @@ impl Pool {
     }
 
     /// Sends where the message must be kept: a refusal is waited out too, until somebody mends the exit.
-    async fn publish_surely(&self, exit: &Exit, outgoing: Outgoing, lease: &mut Lease) -> Result<(), GivenUp> {
+    pub(super) async fn publish_surely(&self, exit: &Exit, outgoing: Outgoing, lease: &mut Lease) -> Result<(), GivenUp> {
         while let Some(why) = self.publish(exit, outgoing.clone(), lease).await? {
             exit.failed(self.shared.clock.now(), &why);
             tracing::error!(exit = exit.sink.address(), "refuses a message that must not be lost, so its job waits: {why}");

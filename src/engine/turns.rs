@@ -22,6 +22,7 @@ use slab::Slab;
 use tokio::time::Instant;
 
 use super::fair::Fair;
+use super::guard::{Guard, Pass};
 use super::limits::{Admission, Limit};
 use crate::ports::Strand;
 use crate::telemetry::Wait;
@@ -43,6 +44,8 @@ pub struct Rules {
     pub limit: Limit,
     pub per_tenant: Limit,
     pub per_key: Limit,
+    /// Of the executor of the route.
+    pub guard: Option<Arc<Guard>>,
 }
 
 /// What decides when a job runs.
@@ -105,6 +108,8 @@ pub(super) struct Ticket {
     arrival: u64,
     guessed: u64,
     started: Instant,
+    /// What the executor's guard has let through.
+    pub pass: Option<Pass>,
 }
 
 impl<T> Turns<T> {
@@ -186,7 +191,14 @@ impl<T> Turns<T> {
             self.pace(lane, id, at);
             return None;
         }
-        Some(self.start(id, now))
+        let guard = self.entries[id].facts.rules.guard.clone();
+        let pass = guard.as_ref().and_then(|guard| guard.start(now));
+        if let Some(gate) = gates[0].filter(|_| pass.is_none()) {
+            self.wait_at(gate, stream, Admission::Full); // another pool was faster
+            return None;
+        }
+        let (ticket, item) = self.start(id, now);
+        Some((Ticket { pass, ..ticket }, item))
     }
 
     fn start(&mut self, id: usize, now: Instant) -> (Ticket, T) {
@@ -203,7 +215,7 @@ impl<T> Turns<T> {
         }
         let guessed = self.charge(stream);
         self.departed(stream);
-        (Ticket { facts, stream, gates, lane, arrival, guessed, started: now }, item)
+        (Ticket { facts, stream, gates, lane, arrival, guessed, started: now, pass: None }, item)
     }
 
     /// A job that ran has ended.
@@ -317,7 +329,7 @@ impl<T> Turns<T> {
                 Timer::Entry(id) => self.line_up(id),
                 Timer::Gate(gate) => {
                     self.gates[gate].timers -= 1;
-                    self.pass_on([Some(gate), None], now);
+                    self.pass_on([Some(gate), None, None], now);
                     self.retire_gate(gate, now);
                 }
                 Timer::Lane(lane) => {

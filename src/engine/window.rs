@@ -10,6 +10,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::admitted::{Admitted, Lease, Work};
+use super::guard::Pass;
 use super::pool::Feed;
 use super::running::Cancelled;
 use super::turns::{Ticket, Turns};
@@ -293,6 +294,19 @@ impl Window {
         self.after(&mut state);
     }
 
+    /// Asks the executors' guards again for those that wait for them.
+    pub(super) fn ask_guards(&self) {
+        let mut state = self.lock();
+        state.turns.ask_guards(Instant::now());
+        self.wake_slots(&state);
+        self.after(&mut state);
+    }
+
+    /// Has the taker look again how much it may take.
+    pub(super) fn wake_taker(&self) {
+        self.space.notify_one();
+    }
+
     /// Gives back what waits and hands out nothing more; answers how many there were.
     pub(super) fn close(&self) -> usize {
         let mut state = self.lock();
@@ -331,6 +345,11 @@ impl State {
 }
 
 impl Taken<'_> {
+    /// What the guard of the job's executor has let through.
+    pub fn pass(&mut self) -> Option<Pass> {
+        self.ticket.as_mut().and_then(|ticket| ticket.pass.take())
+    }
+
     /// The job waits as the head of its key and runs again; a window that is closed gives it back.
     pub fn hold(mut self, admitted: Box<Admitted>, until: Instant) {
         let mut state = self.window.lock();

@@ -36,11 +36,15 @@ impl Pool {
     /// Takes one delivery to its end, or answers until when it waits as the head of its key. Whatever happens in here, the
     /// message is acknowledged last, or given back.
     pub(super) async fn process(&self, admitted: Admitted) -> Option<(Admitted, Instant)> {
-        let Admitted { feed, message, lease, received, unsettled, work, cancelled, failing, bytes } = admitted;
+        let Admitted { feed, message, lease, received, unsettled, work, cancelled, failing, bytes, pass } = admitted;
         let Some(lease) = lease.get().await else { return self.lost() };
-        let mut held = Held { feed, message, lease, received, marked: false, log_tail: String::new(), bytes };
+        let mut held = Held { feed, message, lease, received, marked: false, log_tail: String::new(), pass, bytes };
         let (job, route) = match work {
             Work::Run(job, route) => (job, route),
+            Work::Park(job, route, why) if cancelled.is_none() => {
+                return Box::pin(self.park_unrun(&job, &route, why, held)).await;
+            }
+            Work::Park(job, route, _) => (job, route),
             Work::Refuse(job, failure) => return Box::pin(self.refuse(&job, failure, cancelled, held)).await,
             Work::End(job, verdict) => return Box::pin(self.end(&verdict, &job, held)).await,
             Work::Bury(malformed) => return Box::pin(self.settle_malformed(malformed, held)).await,
@@ -79,7 +83,7 @@ impl Pool {
 
     /// What is decided before a run: an operator's wish, the crash of a marked job, a deadline that has passed, a time that
     /// has not come.
-    fn before(&self, job: &Job, policy: &Policy, cancelled: Option<Cancelled>) -> Option<Verdict> {
+    pub(super) fn before(&self, job: &Job, policy: &Policy, cancelled: Option<Cancelled>) -> Option<Verdict> {
         let moment = self.moment(Duration::ZERO);
         if let Some(why) = cancelled {
             return Some(match stopped(why) {
@@ -141,6 +145,9 @@ impl Pool {
             Failure::new(Class::Failed, format!("the executor panicked: {}", what.unwrap_or_default())).into()
         });
         let outcome = cancelled(outcome, &context, &registered)?;
+        if let Some(pass) = held.pass.take() {
+            pass.ended(&job.id, &outcome);
+        }
         if let Outcome::Failed(failure) = &outcome {
             route.metrics.failed(failure.class);
         }

@@ -69,12 +69,23 @@ pub struct Parked {
     pub since: Timestamp,
     /// How often it was parked in a row for this reason.
     pub count: u32,
+    /// The round of tries in which it was parked again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round: Option<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LastFailure {
     pub class: Class,
     pub message: String,
+}
+
+impl LastFailure {
+    /// Of a message of any length, its beginning.
+    #[must_use]
+    pub fn new(class: Class, message: &str) -> Self {
+        LastFailure { class, message: shorten(message, LONGEST_MESSAGE).into() }
+    }
 }
 
 /// One failed run, as the failure document lists it.
@@ -100,7 +111,7 @@ impl Life {
 
     /// Notes why it did not run through, counted or not, for whoever asks what it waits for.
     pub fn last_was(&mut self, class: Class, message: &str) {
-        self.last = Some(LastFailure { class, message: shorten(message, LONGEST_MESSAGE).into() });
+        self.last = Some(LastFailure::new(class, message));
     }
 
     /// The header's value: JSON of at most 4 KiB.

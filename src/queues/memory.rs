@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -17,6 +18,9 @@ use crate::ports::{
     Capabilities, Delivery, Ending, Outgoing, Queue, QueueError, Receipt, Room, Settled, Sink, Sort, Source, Transfer, Unsettled,
 };
 use shelf::{Item, Shelf, Token};
+
+/// What stands between a queue's name and that of a place where its messages are parked.
+const PARKED: &str = ".parked.";
 
 /// The queues of one process, by name; a dead-letter queue is one of them.
 pub struct Memory {
@@ -31,6 +35,10 @@ struct Inner {
     capacity: usize,
     shelf: Mutex<Shelf>,
     changed: Notify,
+    /// The queue whose messages are parked here.
+    home: Option<Arc<Inner>>,
+    /// The places beside this queue.
+    beside: Mutex<Vec<Arc<Inner>>>,
 }
 
 /// One queue of [`Memory`].
@@ -49,20 +57,29 @@ impl Memory {
 
     /// The queue of this name, made at its first mention.
     pub fn queue(self: &Arc<Self>, name: &str) -> MemoryQueue {
+        MemoryQueue { memory: self.clone(), inner: self.inner(name) }
+    }
+
+    fn inner(&self, name: &str) -> Arc<Inner> {
+        let home = name.rsplit_once(PARKED).map(|(home, _)| self.inner(home));
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = queues.iter().find(|queue| &*queue.name == name).cloned();
-        let inner = known.unwrap_or_else(|| {
-            let inner = Inner {
-                name: name.into(),
-                clock: self.clock,
-                capacity: self.capacity,
-                shelf: Mutex::default(),
-                changed: Notify::new(),
-            };
-            queues.push(Arc::new(inner));
-            queues[queues.len() - 1].clone()
+        if let Some(known) = queues.iter().find(|queue| &*queue.name == name) {
+            return known.clone();
+        }
+        let inner = Arc::new(Inner {
+            name: name.into(),
+            clock: self.clock,
+            capacity: self.capacity,
+            shelf: Mutex::default(),
+            changed: Notify::new(),
+            home: home.clone(),
+            beside: Mutex::default(),
         });
-        MemoryQueue { memory: self.clone(), inner }
+        if let Some(home) = home {
+            home.beside().push(inner.clone());
+        }
+        queues.push(inner.clone());
+        inner
     }
 }
 
@@ -88,6 +105,25 @@ impl MemoryQueue {
 impl Inner {
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn beside(&self) -> MutexGuard<'_, Vec<Arc<Inner>>> {
+        self.beside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes back what was parked for too long; answers when the next one will have been.
+    fn take_back(&self, now: Timestamp) -> Option<Timestamp> {
+        let places = self.beside().clone();
+        let next = places.iter().filter_map(|place| {
+            let mut shelf = place.shelf();
+            let over = shelf.overdue(now);
+            let next = shelf.next_return();
+            drop(shelf);
+            let mut shelf = self.shelf();
+            over.into_iter().for_each(|item| shelf.put(Item { parked: None, ..item }, None));
+            next
+        });
+        next.min()
     }
 }
 
@@ -120,7 +156,18 @@ impl Queue for MemoryQueue {
     }
 
     fn dead_letters(&self) -> Arc<dyn Sink> {
-        Arc::new(self.memory.queue(&format!("{}.dead", self.inner.name)))
+        let home = self.inner.home.as_ref().unwrap_or(&self.inner);
+        Arc::new(self.memory.queue(&format!("{}.dead", home.name)))
+    }
+
+    fn parked(&self, name: &str) -> Arc<dyn Queue> {
+        let home = self.inner.home.as_ref().unwrap_or(&self.inner);
+        Arc::new(self.memory.queue(&format!("{}{PARKED}{name}", home.name)))
+    }
+
+    async fn places(&self) -> Result<Vec<Arc<str>>, QueueError> {
+        let places = self.inner.beside();
+        Ok(places.iter().filter_map(|place| place.name.rsplit_once(PARKED)).map(|(_, name)| name.into()).collect())
     }
 }
 
@@ -139,10 +186,15 @@ impl Sink for MemoryQueue {
                 self.inner.name, self.inner.capacity
             )));
         }
-        shelf.put(
-            Item { published: now, unsettled: 0, id: outgoing.id, message: outgoing.message, priority: outgoing.priority },
-            outgoing.due,
-        );
+        let Outgoing { message, id, due, priority } = outgoing;
+        let item = Item { published: now, unsettled: 0, id, message, priority, parked: None };
+        match (&self.inner.home, due) {
+            (Some(home), Some(until)) => {
+                shelf.park(item, until);
+                home.changed.notify_one();
+            }
+            _ => shelf.put(item, due),
+        }
         drop(shelf);
         self.inner.changed.notify_one();
         Ok(())
@@ -160,12 +212,14 @@ impl Source for MemorySource {
             let changed = self.inner.changed.notified();
             let wake = {
                 let now = self.inner.clock.now();
+                let next_return = self.inner.take_back(now);
                 let mut shelf = self.inner.shelf();
                 let leased = shelf.lease(room, now, Instant::now());
                 if !leased.is_empty() {
                     return Ok(leased.into_iter().map(|(token, item)| self.delivery(token, item)).collect());
                 }
-                let due = shelf.next_due().map(|due| between(now, due).max(Duration::from_millis(1)));
+                let due = shelf.next_due().into_iter().chain(next_return).min();
+                let due = due.map(|due| between(now, due).max(Duration::from_millis(1)));
                 let expiry = shelf.next_expiry().map(|at| at.saturating_duration_since(Instant::now()));
                 due.into_iter().chain(expiry).min().unwrap_or(Duration::from_secs(3600))
             };

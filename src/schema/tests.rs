@@ -54,7 +54,7 @@ fn full_life() -> Life {
         due: Some(now),
         first_seen: Some(now),
         origin: Some(Origin { queue: "jobs".into(), partition: Some(1), offset: Some(2), id: Some("x".into()) }),
-        park: Some(Parked { reason: Class::NoRoute, since: now, count: 1 }),
+        park: Some(Parked { reason: Class::NoRoute, since: now, count: 1, round: None }),
         ..Life::default()
     };
     for class in Class::ALL {

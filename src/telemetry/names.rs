@@ -28,6 +28,11 @@ metrics! {
     QUEUE_SECONDS "queue_seconds" "From publishing a job to the start of its run."
     RUNNING "running" "Jobs that run now."
 
+    // by executor
+    BREAKER "breaker" "State of an executor's breaker: 0 closed, 1 half-open, 2 open."
+    BREAKER_OPENINGS "breaker_openings_total" "How often an executor's breaker has opened."
+    EXECUTOR_LIMIT "executor_limit" "How many jobs may run at once on an executor that throttles or recovers; 0 is no limit."
+
     // by pool
     SLOTS "slots" "How many jobs may run at once."
     SLOTS_USED "slots_used" "How many slots are taken, settling included."

@@ -15,6 +15,10 @@ pub enum Wait {
     Rate,
     /// As many run as its route, tenant or key may have at once.
     Concurrency,
+    /// The breaker of its executor is open, or lets few through after an outage.
+    BreakerOpen,
+    /// The target of its executor bears no more at once, or wants a pause.
+    Throttled,
     /// Another job of its key comes first.
     KeyBusy,
     /// Its last run failed, and it waits at the head of its key.
@@ -33,10 +37,12 @@ pub enum Wait {
 }
 
 impl Wait {
-    pub const ALL: [Wait; 11] = [
+    pub const ALL: [Wait; 13] = [
         Wait::NoSlot,
         Wait::Rate,
         Wait::Concurrency,
+        Wait::BreakerOpen,
+        Wait::Throttled,
         Wait::KeyBusy,
         Wait::Held,
         Wait::Suspect,
@@ -56,6 +62,8 @@ impl Wait {
             Wait::NoSlot => "no_slot",
             Wait::Rate => "rate",
             Wait::Concurrency => "concurrency",
+            Wait::BreakerOpen => "breaker_open",
+            Wait::Throttled => "throttled",
             Wait::KeyBusy => "key_busy",
             Wait::Held => "held",
             Wait::Bytes => "bytes",
@@ -80,11 +88,12 @@ pub struct PoolMetrics {
     pub fenced_acks: Counter,
     pub leases_lost: Counter,
     pub given_back: Counter,
-    waits: [(Gauge, Counter); 11],
+    waits: [(Gauge, Counter); 13],
     discarded: Family<4>,
 }
 
 /// The metrics of one source of a pool.
+#[derive(Clone)]
 pub struct SourceMetrics {
     pub deliveries: Counter,
     pub errors: Counter,

@@ -35,8 +35,12 @@ queues:
   jobs: { embedded: { path: data/windlass.db } }
   results: { embedded: { path: data/windlass.db } }
 executors:
-  ledger: { command: { run: [python3, job.py], persistent: true, workers: 2, concurrency: 16, env_allow: [LEDGER] } }
+  ledger:
+    command: { run: [python3, job.py], persistent: true, workers: 2, concurrency: 16, env_allow: [LEDGER] }
+    breaker: { probe: 1s, longest_probe: 2s }
+  spare: { command: { run: ["true"] } }
 routes:
+  - { type: spare, run: spare }
   - { type: bad, run: ledger, retry: { attempts: 2, base: 20ms } }
   - { type: work, run: ledger, retry: { base: 20ms, cap: 500ms }, unavailable_for: 1h, concurrency: 60, weight: 2 }
   - type: order.*
@@ -52,7 +56,7 @@ telemetry: { listen: null }
 "#;
 
 /// A plugin by the text of the protocol: writes its start and its end into the ledger; fails at times; the poison kills
-/// its worker.
+/// its worker; nothing can be done while there is a file that says so.
 const JOB: &str = r#"
 import json
 import os
@@ -80,6 +84,9 @@ while head := requests.read(4):
     os.write(ledger, f"start {job['id']}\n".encode())
     if job["id"] == "poison":
         os.kill(os.getppid(), signal.SIGKILL)
+    if os.path.exists(os.environ["LEDGER"] + ".down"):
+        answer({"failed": {"id": run["id"], "class": "unavailable", "message": "the target is down"}})
+        continue
     if job["data"]["fails"] >= job["attempt"]:
         answer({"failed": {"id": run["id"], "class": "failed", "message": "not yet"}})
         continue
@@ -119,6 +126,12 @@ impl World {
         std::fs::create_dir(world.directory.join("twin")).unwrap();
         world.forgetful = Some(library);
         world
+    }
+
+    /// Takes away what every job needs, or gives it back.
+    pub fn target_is(&self, down: bool) {
+        let file = self.directory.join("ledger.down");
+        if down { std::fs::write(file, "").unwrap() } else { std::fs::remove_file(file).unwrap() }
     }
 
     pub fn database(&self) -> PathBuf {

@@ -37,6 +37,10 @@ impl Workshop {
         std::fs::write(self.path().join(name), text).unwrap();
     }
 
+    pub fn remove(&self, name: &str) {
+        std::fs::remove_file(self.path().join(name)).unwrap();
+    }
+
     pub fn run(&self, arguments: &[&str]) -> Ran {
         self.feed(arguments, "")
     }

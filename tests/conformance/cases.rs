@@ -13,13 +13,13 @@ use windlass::ports::{Delivery, End, Ending, Outgoing, Queue, QueueError, Room, 
 use crate::kinds::Kind;
 
 const LEASE: Duration = Duration::from_secs(30);
-const ROOM: Room = Room { jobs: 100, bytes: 1 << 20, lease: LEASE };
+pub const ROOM: Room = Room { jobs: 100, bytes: 1 << 20, lease: LEASE };
 
 pub fn ending() -> Ending {
     Ending { end: End::Completed, event: None, at: Timestamp::now() }
 }
 
-async fn send(queue: &Arc<dyn Queue>, body: &str) {
+pub async fn send(queue: &Arc<dyn Queue>, body: &str) {
     send_with(queue, Outgoing { message: Message::of(body.to_owned()), ..Outgoing::default() }).await;
 }
 
@@ -31,19 +31,19 @@ pub async fn source_of(queue: &Arc<dyn Queue>) -> Box<dyn Source> {
     queue.source(sort(&Decoding::Envelope)).await.unwrap()
 }
 
-async fn one(source: &mut Box<dyn Source>) -> Delivery {
+pub async fn one(source: &mut Box<dyn Source>) -> Delivery {
     let room = Room { jobs: 1, ..ROOM };
     let mut deliveries = tokio::time::timeout(Duration::from_secs(20), source.next(room)).await.expect("nothing came").unwrap();
     assert_eq!(deliveries.len(), 1);
     deliveries.remove(0)
 }
 
-async fn nothing_more(source: &mut Box<dyn Source>) {
+pub async fn nothing_more(source: &mut Box<dyn Source>) {
     let more = tokio::time::timeout(Duration::from_millis(300), source.next(ROOM)).await;
     assert!(more.is_err(), "{} more came", more.unwrap().map_or(0, |more| more.len()));
 }
 
-async fn ack(delivery: Delivery) -> Settled {
+pub async fn ack(delivery: Delivery) -> Settled {
     delivery.receipt.ack(ending()).await.map_err(|unsettled| unsettled.error).unwrap()
 }
 

@@ -83,6 +83,15 @@ impl Queue for Faulty {
     fn dead_letters(&self) -> Arc<dyn Sink> {
         Arc::new(FaultySink { sink: self.queue.dead_letters(), faults: self.clone() })
     }
+
+    fn parked(&self, name: &str) -> Arc<dyn Queue> {
+        Arc::new(Faulty { queue: self.queue.parked(name), ..self.clone() })
+    }
+
+    async fn places(&self) -> Result<Vec<Arc<str>>, QueueError> {
+        self.dice.trouble().await?;
+        self.queue.places().await
+    }
 }
 
 struct FaultySource {

@@ -59,6 +59,14 @@ impl Queue for Doubtful {
     fn dead_letters(&self) -> Arc<dyn Sink> {
         self.queue.dead_letters()
     }
+
+    fn parked(&self, name: &str) -> Arc<dyn Queue> {
+        self.queue.parked(name)
+    }
+
+    async fn places(&self) -> Result<Vec<Arc<str>>, QueueError> {
+        self.queue.places().await
+    }
 }
 
 #[async_trait]

@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use windlass::engine::Shared;
 use windlass::engine::exit::Exit;
 use windlass::engine::limits::Limit;
+use windlass::engine::parking::Parking;
 use windlass::engine::pool::{Feed, InWindow, Pool, Unrouted};
 use windlass::engine::routes::{Route, Routes};
 use windlass::engine::screen::Screen;
@@ -74,7 +75,7 @@ pub fn plain_route(kind: &str, executor: Arc<dyn Executor>, policy: Policy) -> R
 /// No order and no limits.
 pub fn rules(route: &str) -> Rules {
     let none = Limit::default();
-    Rules { route: route.into(), weight: 1, ordered: false, limit: none, per_tenant: none, per_key: none }
+    Rules { route: route.into(), weight: 1, ordered: false, limit: none, per_tenant: none, per_key: none, guard: None }
 }
 
 pub fn telemetry() -> Telemetry {
@@ -96,6 +97,7 @@ pub fn pool(shared: &Arc<Shared>, from: &[Arc<dyn Queue>], slots: usize, list: V
             state: std::sync::Mutex::default(),
             waiting: InWindow::default(),
             chooses: queue.capabilities().chooses,
+            beside: None,
         })
     };
     Pool {
@@ -108,6 +110,8 @@ pub fn pool(shared: &Arc<Shared>, from: &[Arc<dyn Queue>], slots: usize, list: V
         window: Arc::new(Window::new(WindowOptions::new(slots))),
         unrouted: Unrouted { policy: Policy::default(), metrics: telemetry().route("default", "none", "none") },
         metrics,
+        parking: Parking::default(),
+        reloaded: tokio::sync::Notify::new(),
     }
 }
 

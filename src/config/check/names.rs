@@ -69,6 +69,10 @@ impl Inspection<'_> {
             let fix = format!("letters, digits, dots, dashes and underscores, {LONGEST_NAME} at most");
             self.error(path, format!("{name:?} cannot be a name"), fix);
         }
+        if name.contains(".parked.") || (path[0] == "executors" && name == "no-route") {
+            let message = format!("{name:?} cannot be a name: <queue>.parked.<executor> is where a queue's jobs are parked");
+            self.error(path, message, "choose another one");
+        }
     }
 
     /// What two pools or two blocks must not share.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::Inspection;
-use crate::config::executor::Executor;
+use crate::config::breaker::Breaker;
+use crate::config::executor::{Executor, ExecutorKind};
 use crate::config::route::{ClassRetry, Hold};
 use crate::config::{Pool, Route};
 use crate::outcome::Class;
@@ -74,14 +75,15 @@ impl Inspection<'_> {
     }
 
     fn executor_numbers(&mut self, name: &str, executor: &Executor) {
-        let kind = executor.kind();
-        let (workers, concurrency) = match executor {
-            Executor::Command(command) => (command.workers, command.concurrency),
-            Executor::Python(python) => (python.workers, python.concurrency),
+        self.breaker_numbers(name, &executor.breaker);
+        let kind = executor.kind.word();
+        let (workers, concurrency) = match &executor.kind {
+            ExecutorKind::Command(command) => (command.workers, command.concurrency),
+            ExecutorKind::Python(python) => (python.workers, python.concurrency),
         };
         self.at_least_one(&["executors", name, kind, "workers"], workers as u64, "no job could run");
         self.at_least_one(&["executors", name, kind, "concurrency"], concurrency as u64, "no job could run");
-        let Executor::Command(command) = executor else { return };
+        let ExecutorKind::Command(command) = &executor.kind else { return };
         for code in command.exit_codes.keys() {
             let path = ["executors", name, kind, "exit_codes", &code.to_string()];
             match code {
@@ -89,6 +91,24 @@ impl Inspection<'_> {
                 1..=255 => {}
                 _ => self.error(&path, "is no exit code", "exit codes are 1 to 255"),
             }
+        }
+    }
+
+    fn breaker_numbers(&mut self, name: &str, breaker: &Breaker) {
+        let Breaker::On(keys) = breaker else { return };
+        let at = |key| ["executors", name, "breaker", key];
+        self.at_least_one(&at("jobs"), keys.jobs, "it would open without a failure");
+        if !(keys.ratio > 0.0 && keys.ratio <= 1.0) {
+            let message = format!("{} is no part of all runs that can fail", keys.ratio);
+            self.error(&at("ratio"), message, "write a number above 0 and up to 1; the default is 0.5");
+        }
+        for (key, span) in [("window", keys.window), ("probe", keys.probe)] {
+            if span.0 < Duration::from_secs(1) {
+                self.error(&at(key), "is too short to tell an outage from a hiccup", "write 1s or more");
+            }
+        }
+        if keys.longest_probe.0 < keys.probe.0 {
+            self.error(&at("longest_probe"), "is shorter than probe, the first wait", "write a longer one, or a shorter probe");
         }
     }
 

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Inspection;
-use crate::config::executor::Executor;
+use crate::config::executor::ExecutorKind;
 use crate::config::secret::Secret;
 use crate::executors::command::config::CommandConfig;
 use crate::executors::limits::ProcessLimits;
@@ -13,20 +13,20 @@ use crate::executors::python::config::PythonConfig;
 impl Inspection<'_> {
     pub(super) fn plugins(&mut self) {
         for (name, executor) in &self.config.executors {
-            let at = |key| ["executors", name, executor.kind(), key];
-            let (key, found, limits) = match executor {
-                Executor::Command(command) => ("run", self.program(command), command.limits()),
-                Executor::Python(python) => ("entry", self.entry(python), python.limits()),
+            let at = |key| ["executors", name, executor.kind.word(), key];
+            let (key, found, limits) = match &executor.kind {
+                ExecutorKind::Command(command) => ("run", self.program(command), command.limits()),
+                ExecutorKind::Python(python) => ("entry", self.entry(python), python.limits()),
             };
             if let Err((why, fix)) = found {
                 self.error(&at(key), why, fix);
             }
-            if let Executor::Python(python) = executor
+            if let ExecutorKind::Python(python) = &executor.kind
                 && let Err((why, fix)) = self.executable(&python.python)
             {
                 self.error(&at("python"), why, fix);
             }
-            self.process(name, executor.kind(), &limits);
+            self.process(name, executor.kind.word(), &limits);
         }
     }
 

@@ -148,7 +148,7 @@ fn fate(config: &Config, pool: &Pool, queue: &str, job: &Job) -> Result<Fate, St
             job,
             route: route.name(),
             executor: route.run.clone(),
-            kind: config.executors.get(&route.run).map_or("unknown", |executor| executor.kind()),
+            kind: config.executors.get(&route.run).map_or("unknown", |executor| executor.kind.word()),
             policy: treatment(route, pool),
             unique,
             then,

@@ -26,7 +26,7 @@ fn every_fault_is_found_at_once_and_at_its_place() {
             (5, "queues.jobs.embedded.path"),
             (6, "queues.more.kafka"),
             (8, "executors.a.command.workers"),
-            (9, "executors.b"),
+            (9, "executors.b.pyhton"),
             (10, "executors.c.python"),
             (10, "executors.c.python.workers"),
             (12, "routes[0].retry.attempts"),

@@ -10,11 +10,17 @@ use super::{Rules, Turns};
 use crate::engine::limits::{Admission, Gate, Limit};
 use crate::telemetry::Wait;
 
-/// A route, and the tenant whose part of it is meant.
-pub(super) type GateKey = (Arc<str>, Option<Arc<str>>);
+/// What is limited.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum GateKey {
+    Executor(Arc<str>),
+    Route(Arc<str>),
+    /// A tenant's part of a route.
+    Tenant(Arc<str>, Arc<str>),
+}
 
-/// The limits that a stream is under: its route's, and its tenant's on that route.
-pub(super) type Gates = [Option<usize>; 2];
+/// The limits that a stream is under: its executor's, its route's, and its tenant's on that route.
+pub(super) type Gates = [Option<usize>; 3];
 
 /// A limit, and who is under it.
 pub(super) struct Shared {
@@ -28,28 +34,42 @@ pub(super) struct Shared {
 
 impl<T> Turns<T> {
     pub(super) fn gates_of(&mut self, rules: &Rules, tenant: &Arc<str>) -> Gates {
-        [self.gate_of(rules, None, rules.limit), self.gate_of(rules, Some(tenant), rules.per_tenant)]
+        let route = rules.route.clone();
+        let limited = |limit: Limit| (!limit.is_none()).then(|| Gate::new(limit));
+        let guarded = rules.guard.as_ref().map(|guard| (GateKey::Executor(guard.name.clone()), Gate::guarded(guard)));
+        [
+            guarded.map(|(key, gate)| self.gate_of(key, gate)),
+            limited(rules.limit).map(|gate| self.gate_of(GateKey::Route(route.clone()), gate)),
+            limited(rules.per_tenant).map(|gate| self.gate_of(GateKey::Tenant(route, tenant.clone()), gate)),
+        ]
     }
 
-    fn gate_of(&mut self, rules: &Rules, tenant: Option<&Arc<str>>, limit: Limit) -> Option<usize> {
-        if limit.is_none() {
-            return None;
-        }
-        let key = (rules.route.clone(), tenant.cloned());
+    fn gate_of(&mut self, key: GateKey, gate: Gate<usize>) -> usize {
         let gates = &mut self.gates;
-        let gate = *self
-            .gates_by_key
-            .entry(key.clone())
-            .or_insert_with(|| gates.insert(Shared { key, gate: Gate::new(limit), users: 0, timers: 0 }));
-        self.gates[gate].gate.limit = limit; // a reload may have changed it
+        let (limit, guard) = (gate.limit, gate.guard.clone());
+        let gate =
+            *self.gates_by_key.entry(key.clone()).or_insert_with(|| gates.insert(Shared { key, gate, users: 0, timers: 0 }));
+        (self.gates[gate].gate.limit, self.gates[gate].gate.guard) = (limit, guard); // a reload may have changed them
         self.gates[gate].users += 1;
-        Some(gate)
+        gate
+    }
+
+    /// Asks every executor's gate again.
+    pub fn ask_guards(&mut self, now: Instant) {
+        let guarded = self.gates.iter().filter(|(_, shared)| shared.gate.guard.is_some()).map(|(gate, _)| gate);
+        for gate in guarded.collect::<Vec<usize>>() {
+            self.pass_on([Some(gate), None, None], now);
+        }
     }
 
     /// It waits for a gate.
     pub(super) fn wait_at(&mut self, gate: usize, stream: usize, shut: Admission) {
         self.ready -= self.streams[stream].queue.len();
-        let why = if shut == Admission::Full { Wait::Concurrency } else { Wait::Rate };
+        let why = match &self.gates[gate].gate.guard {
+            Some(guard) => guard.why(),
+            None if shut == Admission::Full => Wait::Concurrency,
+            None => Wait::Rate,
+        };
         self.waited(why);
         self.rest(stream, State::Shut(why));
         self.gates[gate].gate.waiters.push_back(stream);

@@ -5,7 +5,7 @@ use crate::units::Rate;
 
 fn rules() -> Rules {
     let none = Limit::default();
-    Rules { route: "r".into(), weight: 1, ordered: false, limit: none, per_tenant: none, per_key: none }
+    Rules { route: "r".into(), weight: 1, ordered: false, limit: none, per_tenant: none, per_key: none, guard: None }
 }
 
 fn facts(tenant: &str, kind: &str, key: Option<&str>, rules: &Arc<Rules>) -> Facts {

@@ -123,11 +123,13 @@ impl Shared {
             let running = queue.number().and_then(|number| running.get(&number)).copied().unwrap_or_default();
             Ok(QueueStats { oldest: oldest(connection, queue)?, ..self.counts(queue, &lines, running) })
         });
-        stats.collect()
+        let mut stats = stats.collect::<rusqlite::Result<Vec<QueueStats>>>()?;
+        add_beside(&queues, &mut stats);
+        Ok(stats)
     }
 
     /// A dead letter is counted once: with the queue it came from where that is known, else where it lies.
-    fn counts(&self, queue: &ReadyQueue, lines: &Lines, running: u64) -> QueueStats {
+    fn counts(&self, queue: &Arc<ReadyQueue>, lines: &Lines, running: u64) -> QueueStats {
         let dead = if queue.is_dead() { queue.number() } else { self.registry.dead_of(queue).number() };
         let count = |number: Option<QueueNumber>, line| {
             let tally = number.and_then(|number| lines.get(&(number, line)));
@@ -137,19 +139,41 @@ impl Shared {
         let home = queue.name.strip_suffix(DEAD_SUFFIX).and_then(|home| self.registry.find(home)).and_then(|home| home.number());
         let dead = dead.filter(|_| home.is_none());
         let standing = |line| if queue.is_dead() { 0 } else { own(line) };
+        let beside = queue.parked_from().is_some();
+        let ready = standing(Line::Waiting).saturating_sub(running);
         QueueStats {
             queue: queue.name.clone(),
-            waiting: standing(Line::Waiting).saturating_sub(running),
+            waiting: if beside { 0 } else { ready },
             delayed: standing(Line::Delayed),
-            parked: standing(Line::Parked),
+            parked: if beside { ready } else { standing(Line::Parked) },
             running,
-            dead: [Line::Waiting, Line::Delayed, Line::Parked].map(|line| count(dead, line)).iter().sum(),
+            dead: if beside {
+                0
+            } else {
+                [Line::Waiting, Line::Delayed, Line::Parked].map(|line| count(dead, line)).iter().sum()
+            },
             completed: own(Line::Completed),
             discarded: own(Line::Discarded),
             oldest: None,
-            paused: queue.ready().paused,
+            paused: self.registry.home_of(queue).ready().paused,
         }
     }
+}
+/// What lies in the places beside a queue is counted with the queue; an empty place is not listed.
+fn add_beside(queues: &[Arc<ReadyQueue>], stats: &mut Vec<QueueStats>) {
+    for (index, queue) in queues.iter().enumerate() {
+        let Some(home) = queue.parked_from() else { continue };
+        let (parked, running) = (stats[index].parked, stats[index].running);
+        if let Some(home) = stats.iter_mut().find(|stats| *stats.queue == *home) {
+            home.parked += parked;
+            home.running += running;
+            (stats[index].parked, stats[index].running) = (0, 0);
+        }
+        if parked + running == 0 {
+            stats[index].queue = "".into();
+        }
+    }
+    stats.retain(|stats| !stats.queue.is_empty());
 }
 
 /// Submit time of the first job that waits: from memory where the queue is being worked on, else from the heads of its

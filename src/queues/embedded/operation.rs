@@ -85,6 +85,8 @@ pub(super) struct Arrival {
 pub(super) struct Settle {
     pub token: Token,
     pub job: Waiting,
+    /// It stands in a place of parked jobs.
+    pub beside: bool,
     pub how: Settlement,
     /// Where the writer moved the job to.
     pub moved: Place,
@@ -99,6 +101,12 @@ pub(super) enum Settlement {
         at: i64,
         life: Bytes,
         parked: bool,
+    },
+    /// Into a place of parked jobs, and back into their queue at `until`.
+    Park {
+        place: Arc<ReadyQueue>,
+        until: i64,
+        life: Bytes,
     },
     /// Into the dead letters.
     Dead {

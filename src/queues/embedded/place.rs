@@ -17,6 +17,9 @@ impl Lane {
     pub const PARKED: Lane = Lane(11);
     /// Dead letters stand in one lane, in the order of their deaths.
     pub const DEAD: Lane = Lane(9 - DEFAULT_PRIORITY);
+    /// Of the jobs in a place beside their queue, in the order in which they were parked. A due time is when they go
+    /// back to the queue.
+    pub const BESIDE: Lane = Lane::DEAD;
 
     pub fn of_priority(priority: u8) -> Self {
         Lane(9 - priority.min(9))

@@ -55,9 +55,9 @@ impl Queue for EmbeddedQueue {
         }
         self.queue.set_sort(sort);
         let shared = self.store.shared.clone();
-        let dead = shared.registry.dead_of(&self.queue);
-        let issuer = Arc::new(Issuer { shared, dead });
-        let source = EmbeddedSource { store: self.store.clone(), issuer, queue: self.queue.clone() };
+        let (dead, home) = (shared.registry.dead_of(&self.queue), shared.registry.home_of(&self.queue));
+        let issuer = Arc::new(Issuer { shared, queue: self.queue.clone(), dead });
+        let source = EmbeddedSource { store: self.store.clone(), issuer, queue: self.queue.clone(), home };
         let open = |reply| Operation::Open { queue: source.queue.clone(), tails: None, reply };
         self.store.shared.ask(open).await?;
         Ok(Box::new(source))
@@ -70,6 +70,15 @@ impl Queue for EmbeddedQueue {
     fn dead_letters(&self) -> Arc<dyn Sink> {
         let queue = self.store.shared.registry.dead_of(&self.queue);
         Arc::new(EmbeddedSink { store: self.store.clone(), queue })
+    }
+
+    fn parked(&self, name: &str) -> Arc<dyn Queue> {
+        let queue = self.store.shared.registry.parked_of(&self.queue, name);
+        Arc::new(EmbeddedQueue { store: self.store.clone(), block: queue.name.clone(), queue })
+    }
+
+    async fn places(&self) -> Result<Vec<Arc<str>>, QueueError> {
+        Ok(self.store.shared.registry.places_of(&self.queue))
     }
 }
 
@@ -92,6 +101,8 @@ impl Sink for EmbeddedSink {
 struct EmbeddedSource {
     store: Arc<Store>,
     queue: Arc<ReadyQueue>,
+    /// The queue itself where this is the source of a place beside it; they are paused together.
+    home: Arc<ReadyQueue>,
     issuer: Arc<Issuer>,
 }
 
@@ -129,6 +140,9 @@ impl EmbeddedSource {
         }
         if let Some(trouble) = self.queue.take_trouble() {
             return Err(trouble);
+        }
+        if !Arc::ptr_eq(&self.home, &self.queue) && self.home.ready().paused {
+            return Ok(Vec::new());
         }
         let mut jobs = Vec::new();
         let (tokens, read) = {

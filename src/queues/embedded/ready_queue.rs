@@ -12,13 +12,17 @@ use super::ready::Ready;
 use super::sorted::Sorted;
 use super::waiting::Waiting;
 use crate::job::Message;
-use crate::ports::{QueueError, Sort, Strand};
+use crate::ports::{Facets, QueueError, Sort, Strand};
 
 /// What a queue's dead letters are called.
 pub(super) const DEAD_SUFFIX: &str = ".dead";
+/// What stands between a queue's name and that of a place where its jobs are parked.
+const PARKED: &str = ".parked.";
 
 pub(super) struct ReadyQueue {
     pub name: Arc<str>,
+    /// The queue whose jobs are parked here.
+    parked_from: Option<Arc<str>>,
     seed: u64,
     salt: u64,
     /// How the source tells messages apart.
@@ -35,6 +39,7 @@ pub(super) struct ReadyQueue {
 impl ReadyQueue {
     fn new(name: Arc<str>, salt: u64) -> Self {
         ReadyQueue {
+            parked_from: name.rsplit_once(PARKED).map(|(home, _)| home.into()),
             seed: ledger::seed(salt, &name),
             salt,
             sort: RwLock::default(),
@@ -56,12 +61,19 @@ impl ReadyQueue {
         self.name.ends_with(DEAD_SUFFIX)
     }
 
+    /// The queue whose jobs are parked here; none for a queue that is no such place.
+    pub fn parked_from(&self) -> Option<&str> {
+        self.parked_from.as_deref()
+    }
+
     /// What a job of this queue adds to the sums of its ledger.
     pub fn digest(&self, id: &str) -> u128 {
         ledger::digest(self.seed, id)
     }
 
     pub fn set_sort(&self, sort: Sort) {
+        // parked jobs wait in one line, whoever they are of
+        let sort = if self.parked_from.is_some() { one_line() } else { sort };
         *self.sort.write().unwrap_or_else(PoisonError::into_inner) = Some(sort);
     }
 
@@ -108,6 +120,11 @@ impl ReadyQueue {
     }
 }
 
+fn one_line() -> Sort {
+    let facets = Facets { tenant: "".into(), kind: "".into(), key: None };
+    Arc::new(move |_| facets.clone())
+}
+
 /// Every queue that was named in this process or stands in the file.
 pub(super) struct Registry {
     salt: u64,
@@ -141,9 +158,35 @@ impl Registry {
         self.queues.read().unwrap_or_else(PoisonError::into_inner).by_name.get(name).cloned()
     }
 
-    /// Where the dead letters of a queue go.
+    /// Where the dead letters of a queue go, or of the places beside it.
     pub fn dead_of(&self, queue: &ReadyQueue) -> Arc<ReadyQueue> {
-        self.named(&format!("{}{DEAD_SUFFIX}", queue.name))
+        self.named(&format!("{}{DEAD_SUFFIX}", queue.parked_from().unwrap_or(&queue.name)))
+    }
+
+    /// A place where jobs of a queue are parked.
+    pub fn parked_of(&self, queue: &ReadyQueue, place: &str) -> Arc<ReadyQueue> {
+        self.named(&format!("{}{PARKED}{place}", queue.parked_from().unwrap_or(&queue.name)))
+    }
+
+    /// Wakes the sources of a queue and of the places beside it.
+    pub fn wake(&self, queue: &ReadyQueue) {
+        let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
+        let belongs = |other: &&Arc<ReadyQueue>| other.name == queue.name || other.parked_from() == Some(&*queue.name);
+        queues.by_name.values().filter(belongs).for_each(|queue| queue.arrived.notify_one());
+    }
+
+    /// The names of the places where jobs of a queue were parked.
+    pub fn places_of(&self, queue: &ReadyQueue) -> Vec<Arc<str>> {
+        let place = |other: Arc<ReadyQueue>| {
+            let (home, place) = other.name.rsplit_once(PARKED)?;
+            (*home == *queue.name).then(|| place.into())
+        };
+        self.all().into_iter().filter_map(place).collect()
+    }
+
+    /// The queue itself of a place where its jobs are parked.
+    pub fn home_of(&self, queue: &Arc<ReadyQueue>) -> Arc<ReadyQueue> {
+        queue.parked_from().map_or_else(|| queue.clone(), |home| self.named(home))
     }
 
     pub fn numbered(&self, number: QueueNumber) -> Option<Arc<ReadyQueue>> {

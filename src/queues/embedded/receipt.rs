@@ -18,6 +18,7 @@ use crate::ports::{Ending, QueueError, Receipt, Settled, Transfer, Unsettled};
 /// What all receipts of one source share.
 pub(super) struct Issuer {
     pub shared: Arc<Shared>,
+    pub queue: Arc<ReadyQueue>,
     /// Where the queue's dead letters go.
     pub dead: Arc<ReadyQueue>,
 }
@@ -44,7 +45,9 @@ impl EmbeddedReceipt {
             return Ok(Settled::Fenced);
         }
         let (token, job) = (self.token, self.job.clone());
-        let settle = |reply| Operation::Settle(Settle { token, job, how, moved: Place::NONE, outcome: Settled::Done, reply });
+        let beside = self.issuer.queue.parked_from().is_some();
+        let settle =
+            |reply| Operation::Settle(Settle { token, job, beside, how, moved: Place::NONE, outcome: Settled::Done, reply });
         match self.shared().ask(settle).await {
             Ok(settled) => {
                 self.settled = true;
@@ -69,6 +72,10 @@ impl Receipt for EmbeddedReceipt {
         let how = match copy {
             Transfer::Later { at, life } => {
                 Settlement::Later { at: at.as_millisecond(), parked: life.park.is_some(), life: life.to_json().into() }
+            }
+            Transfer::Park { place, until, life } => {
+                let place = self.shared().registry.parked_of(&self.issuer.queue, &place);
+                Settlement::Park { place, until: until.as_millisecond(), life: life.to_json().into() }
             }
             Transfer::Dead { life, document, event } => {
                 Settlement::Dead { dead: self.issuer.dead.clone(), life: life.to_json().into(), document, event }

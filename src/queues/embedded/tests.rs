@@ -6,6 +6,7 @@ mod delivery;
 mod forgetting;
 mod listing;
 mod model;
+mod parking;
 mod restart;
 mod settling;
 mod state;
@@ -135,7 +136,8 @@ pub(super) fn room(jobs: usize) -> Room {
 
 /// Takes one delivery.
 pub(super) async fn take(source: &mut Box<dyn Source>) -> Delivery {
-    source.next(room(1)).await.unwrap().remove(0)
+    let next = tokio::time::timeout(Duration::from_secs(20), source.next(room(1))).await;
+    next.expect("nothing came").unwrap().remove(0)
 }
 
 pub(super) fn id_of(delivery: &Delivery) -> &str {

@@ -2,6 +2,7 @@
 
 pub(super) mod act;
 mod answer;
+mod beside;
 mod due;
 mod forget;
 mod ids;
@@ -53,9 +54,11 @@ struct Writer<'c> {
     /// How many operations the last commit answered, and how long it took.
     answered: usize,
     commit_time: Duration,
-    /// Of the transaction at hand: queues that were given a number, jobs that became due, and the ends so far.
+    /// Of the transaction at hand: queues that were given a number, jobs that became due, those of them that were held
+    /// back from a source for it, and the ends so far.
     named: Vec<(Arc<ReadyQueue>, QueueNumber)>,
     became_due: Vec<Place>,
+    withdrawn: Vec<(Arc<ReadyQueue>, Place)>,
     endings: settle::Endings,
     /// When the first value of the state store may be over, in milliseconds since 1970.
     next_forgotten: i64,
@@ -143,6 +146,7 @@ impl Writer<'_> {
         self.roll_back();
         self.named.clear();
         self.became_due.clear();
+        self.undo_withdrawn();
         self.endings.clear();
         operations.iter_mut().for_each(Operation::undo);
         done

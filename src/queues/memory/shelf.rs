@@ -1,6 +1,6 @@
 //! The messages of one queue in memory: ready by priority, delayed by due time, leased by token.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -19,6 +19,8 @@ pub(super) struct Item {
     pub priority: Option<u8>,
     pub published: Timestamp,
     pub unsettled: u32,
+    /// In a place of parked messages: when it goes back to its queue, and its turn.
+    pub parked: Option<(Timestamp, u64)>,
 }
 
 #[derive(Default)]
@@ -26,17 +28,26 @@ pub(super) struct Shelf {
     /// By priority, 9 first.
     ready: [VecDeque<Item>; 10],
     delayed: BTreeMap<(Timestamp, u64), Item>,
+    /// Taken in turn, whatever their time; the set finds those whose time is over.
+    parked: BTreeMap<u64, Item>,
+    returning: BTreeSet<(Timestamp, u64)>,
     leased: HashMap<Token, (Item, Instant)>,
     counter: u64,
 }
 
 impl Shelf {
     pub fn len(&self) -> usize {
-        self.ready.iter().map(VecDeque::len).sum::<usize>() + self.delayed.len() + self.leased.len()
+        self.ready.iter().map(VecDeque::len).sum::<usize>() + self.delayed.len() + self.parked.len() + self.leased.len()
     }
 
     pub fn messages(&self) -> Vec<Message> {
-        self.ready.iter().flatten().chain(self.delayed.values()).map(|item| item.message.clone()).collect()
+        self.ready
+            .iter()
+            .flatten()
+            .chain(self.delayed.values())
+            .chain(self.parked.values())
+            .map(|item| item.message.clone())
+            .collect()
     }
 
     pub fn put(&mut self, item: Item, due: Option<Timestamp>) {
@@ -49,11 +60,42 @@ impl Shelf {
         }
     }
 
+    /// Puts a message at the end of a place of parked ones, to go back to its queue at `until`.
+    pub fn park(&mut self, mut item: Item, until: Timestamp) {
+        self.counter += 1;
+        item.parked = Some((until, self.counter));
+        self.put_back(item);
+    }
+
+    /// Takes out what has been parked for too long.
+    pub fn overdue(&mut self, now: Timestamp) -> Vec<Item> {
+        let later = self.returning.split_off(&(now, u64::MAX));
+        let over = std::mem::replace(&mut self.returning, later);
+        over.into_iter().filter_map(|(_, turn)| self.parked.remove(&turn)).collect()
+    }
+
+    pub fn next_return(&self) -> Option<Timestamp> {
+        self.returning.first().map(|(until, _)| *until)
+    }
+
     /// Takes what fits into `room`, after what is due and what was abandoned has become ready.
     pub fn lease(&mut self, room: Room, now: Timestamp, instant: Instant) -> Vec<(Token, Item)> {
         self.ripen(now, instant);
         let mut taken = Vec::new();
         let mut bytes = 0;
+        while let Some(next) = self.parked.first_entry() {
+            bytes += next.get().message.size();
+            if taken.len() >= room.jobs || (bytes > room.bytes && !taken.is_empty()) {
+                return taken;
+            }
+            let item = next.remove();
+            if let Some(at) = &item.parked {
+                self.returning.remove(at);
+            }
+            self.counter += 1;
+            self.leased.insert(self.counter, (item.clone(), instant + room.lease));
+            taken.push((self.counter, item));
+        }
         for lane in 0..self.ready.len() {
             while let Some(next) = self.ready[lane].front() {
                 bytes += next.message.size();
@@ -79,7 +121,7 @@ impl Shelf {
         for token in expired {
             if let Some((mut item, _)) = self.leased.remove(&token) {
                 item.unsettled += 1;
-                self.lane(&item).push_front(item);
+                self.put_back(item);
             }
         }
     }
@@ -118,8 +160,19 @@ impl Shelf {
     /// Makes a leased message the next of its priority again; false when it was settled or its lease is over.
     pub fn give_back(&mut self, token: Token) -> bool {
         let Some((item, _)) = self.leased.remove(&token) else { return false };
-        self.lane(&item).push_front(item);
+        self.put_back(item);
         true
+    }
+
+    /// Where it was.
+    fn put_back(&mut self, item: Item) {
+        match item.parked {
+            Some((until, turn)) => {
+                self.returning.insert((until, turn));
+                self.parked.insert(turn, item);
+            }
+            None => self.lane(&item).push_front(item),
+        }
     }
 
     fn lane(&mut self, item: &Item) -> &mut VecDeque<Item> {

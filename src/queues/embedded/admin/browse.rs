@@ -135,10 +135,10 @@ impl Browse {
             .collect()
     }
 
-    /// Whether jobs of the wanted queue can stand here: in itself and in its dead letters.
+    /// Whether jobs of the wanted queue can stand here: in itself, in its dead letters and where its jobs are parked.
     fn may_hold(&self, queue: &ReadyQueue) -> bool {
         let Some(wanted) = &self.filter.queue else { return true };
-        queue.name.strip_prefix(&**wanted).is_some_and(|rest| rest.is_empty() || queue.is_dead())
+        queue.name.strip_prefix(&**wanted).is_some_and(|rest| rest.is_empty() || queue.is_dead() || queue.parked_from().is_some())
     }
 
     fn read_endings(&mut self, connection: &Connection, after: i64) -> rusqlite::Result<()> {

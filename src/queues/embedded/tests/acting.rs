@@ -96,7 +96,7 @@ async fn a_delayed_and_a_parked_job_run_now_when_asked() {
     delayed(&bench, "delayed").await;
     bench.submit("orders", "parked").await;
     let at = crate::clock::after(bench.now(), Duration::from_secs(3600));
-    let park = Some(crate::job::life::Parked { reason: Class::Throttled, since: bench.now(), count: 1 });
+    let park = Some(crate::job::life::Parked { reason: Class::Throttled, since: bench.now(), count: 1, round: None });
     let later = Transfer::Later { at, life: Life { park, ..Life::default() } };
     take(&mut source).await.receipt.transfer(later).await.ok().unwrap();
     assert_eq!(state(&bench, "parked").await, Some(State::Parked));

@@ -35,7 +35,7 @@ async fn zoo() -> (Bench, Box<dyn Source>, Delivery) {
     finish(&mut source).await;
     bench.submit("orders", "parked").await;
     let at = crate::clock::after(bench.now(), Duration::from_secs(3600));
-    let park = Some(crate::job::life::Parked { reason: Class::NoRoute, since: bench.now(), count: 1 });
+    let park = Some(crate::job::life::Parked { reason: Class::NoRoute, since: bench.now(), count: 1, round: None });
     let later = Transfer::Later { at, life: Life { park, ..Life::default() } };
     take(&mut source).await.receipt.transfer(later).await.ok().unwrap();
     bench.submit_job("orders", NewJob { due: Some(at), ..job("delayed") }).await;

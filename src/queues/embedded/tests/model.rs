@@ -15,6 +15,8 @@ enum Step {
     GiveBack,
     Retry,
     Park,
+    ParkBeside,
+    TakeBeside,
     Bury,
     Replay { id: u8 },
     Cancel { id: u8, discard: bool },
@@ -33,6 +35,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::GiveBack),
         2 => Just(Step::Retry),
         1 => Just(Step::Park),
+        3 => Just(Step::ParkBeside),
+        2 => Just(Step::TakeBeside),
         2 => Just(Step::Bury),
         2 => id.clone().prop_map(|id| Step::Replay { id }),
         2 => (id.clone(), any::<bool>()).prop_map(|(id, discard)| Step::Cancel { id, discard }),
@@ -47,11 +51,16 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Model {
     jobs: BTreeMap<String, State>,
+    /// In the place beside the queue, in nobody's hands or in somebody's.
+    beside: BTreeSet<String>,
     held: Vec<Delivery>,
 }
 
 impl Model {
     fn set(&mut self, id: &str, state: State) {
+        if !matches!(state, State::Running | State::Parked) {
+            self.beside.remove(id);
+        }
         self.jobs.insert(id.to_owned(), state);
     }
 
@@ -62,8 +71,8 @@ impl Model {
     /// Nobody holds anything any more.
     fn void_leases(&mut self) {
         self.held.clear();
-        for state in self.jobs.values_mut().filter(|state| **state == State::Running) {
-            *state = State::Waiting;
+        for (id, state) in self.jobs.iter_mut().filter(|(_, state)| **state == State::Running) {
+            *state = if self.beside.contains(id) { State::Parked } else { State::Waiting };
         }
     }
 }
@@ -78,13 +87,25 @@ async fn submit(bench: &Bench, model: &mut Model, id: &str, (priority, delayed):
 }
 
 async fn take_all(source: &mut Box<dyn Source>, model: &mut Model) {
-    let waiting: Vec<String> = model.in_state(State::Waiting).into_iter().map(str::to_owned).collect();
+    let waiting = model.in_state(State::Waiting).into_iter().map(str::to_owned).collect();
+    take_these(source, model, waiting).await;
+}
+
+/// All that stand in the place beside the queue.
+async fn take_beside(source: &mut Box<dyn Source>, model: &mut Model) {
+    let parked = model.in_state(State::Parked);
+    let parked = parked.into_iter().filter(|id| model.beside.contains(*id)).map(str::to_owned).collect();
+    take_these(source, model, parked).await;
+}
+
+async fn take_these(source: &mut Box<dyn Source>, model: &mut Model, wanted: BTreeSet<String>) {
     let mut taken = Vec::new();
-    while taken.len() < waiting.len() {
-        taken.extend(source.next(room(3)).await.unwrap());
+    while taken.len() < wanted.len() {
+        let next = tokio::time::timeout(Duration::from_secs(20), source.next(room(3))).await;
+        taken.extend(next.expect("some are missing").unwrap());
     }
-    let ids: BTreeSet<&str> = taken.iter().map(id_of).collect();
-    assert_eq!(ids, model.in_state(State::Waiting));
+    let ids: BTreeSet<String> = taken.iter().map(|delivery| id_of(delivery).to_owned()).collect();
+    assert_eq!(ids, wanted);
     for delivery in taken {
         model.set(id_of(&delivery), State::Running);
         model.held.push(delivery);
@@ -95,7 +116,15 @@ async fn transfer(model: &mut Model, copy: Transfer, state: State) {
     let Some(delivery) = model.held.pop() else { return };
     let id = id_of(&delivery).to_owned();
     assert_eq!(delivery.receipt.transfer(copy).await.ok().unwrap(), Settled::Done);
+    model.beside.remove(&id);
     model.set(&id, state);
+}
+
+async fn park_beside(bench: &Bench, model: &mut Model) {
+    let Some(id) = model.held.last().map(|delivery| id_of(delivery).to_owned()) else { return };
+    let until = crate::clock::after(bench.now(), Duration::from_secs(60));
+    transfer(model, Transfer::Park { place: "x".into(), until, life: Life::default() }, State::Parked).await;
+    model.beside.insert(id);
 }
 
 async fn act(bench: &Bench, model: &mut Model, id: &str, action: Action) {
@@ -119,15 +148,16 @@ async fn act(bench: &Bench, model: &mut Model, id: &str, action: Action) {
 
 async fn retry(bench: &Bench, model: &mut Model, parked: bool) {
     let at = crate::clock::after(bench.now(), Duration::from_secs(60));
-    let park = parked.then(|| crate::job::life::Parked { reason: Class::Throttled, since: bench.now(), count: 1 });
+    let park = parked.then(|| crate::job::life::Parked { reason: Class::Throttled, since: bench.now(), count: 1, round: None });
     let state = if parked { State::Parked } else { State::Delayed };
     transfer(model, Transfer::Later { at, life: Life { park, ..Life::default() } }, state).await;
 }
 
 async fn pass_time(bench: &Bench, source: &mut Box<dyn Source>, model: &mut Model) {
     bench.advance(Duration::from_secs(61)).await;
-    for state in model.jobs.values_mut().filter(|state| matches!(state, State::Delayed | State::Parked)) {
+    for (id, state) in model.jobs.iter_mut().filter(|(_, state)| matches!(state, State::Delayed | State::Parked)) {
         *state = State::Waiting;
+        model.beside.remove(id);
     }
     take_all(source, model).await;
 }
@@ -152,6 +182,7 @@ async fn run(steps: Vec<Step>) {
     // ids are written in segments of four, and none of them is evicted
     let mut bench = Bench::with(|options| options.dedupe_rows = 64);
     let mut source = bench.source("orders").await;
+    let mut beside = bench.source("orders.parked.x").await;
     let mut model = Model::default();
     for step in steps {
         let name = |id: u8| format!("job-{id}");
@@ -167,6 +198,8 @@ async fn run(steps: Vec<Step>) {
             Step::GiveBack => model.void_leases(),
             Step::Retry => retry(&bench, &mut model, false).await,
             Step::Park => retry(&bench, &mut model, true).await,
+            Step::ParkBeside => park_beside(&bench, &mut model).await,
+            Step::TakeBeside => take_beside(&mut beside, &mut model).await,
             Step::Bury => {
                 let document = Bytes::from_static(b"{}");
                 let dead = Transfer::Dead { life: Life::default(), document, event: None };
@@ -186,11 +219,13 @@ async fn run(steps: Vec<Step>) {
                 }
                 model.void_leases();
                 source = bench.source("orders").await;
+                beside = bench.source("orders.parked.x").await;
             }
         }
     }
     check(&bench, &model).await;
     take_all(&mut source, &mut model).await;
+    take_beside(&mut beside, &mut model).await;
 }
 
 proptest! {

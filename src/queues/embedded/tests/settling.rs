@@ -111,7 +111,7 @@ async fn a_parked_job_comes_back_too() {
     let mut source = bench.source("orders").await;
     bench.submit("orders", "a").await;
     let at = crate::clock::after(Timestamp::now(), Duration::from_secs(60));
-    let park = Some(Parked { reason: Class::Unavailable, since: Timestamp::now(), count: 1 });
+    let park = Some(Parked { reason: Class::Unavailable, since: Timestamp::now(), count: 1, round: None });
     let parked = Transfer::Later { at, life: Life { park, ..Life::default() } };
     take(&mut source).await.receipt.transfer(parked).await.ok().unwrap();
     bench.advance(Duration::from_secs(61)).await;

@@ -44,6 +44,7 @@ impl Found {
 pub(in super::super) fn standing_state(queue: &ReadyQueue, lane: Lane) -> State {
     match lane {
         _ if queue.is_dead() => State::Dead,
+        _ if queue.parked_from().is_some() => State::Parked,
         Lane::DELAYED => State::Delayed,
         Lane::PARKED => State::Parked,
         _ => State::Waiting,
@@ -158,7 +159,8 @@ impl Writer<'_> {
 
     fn run_now(&mut self, found: &Found) -> rusqlite::Result<Place> {
         let job = &found.job;
-        let to = self.next_place(job.place.queue(), Lane::of_priority(job.priority));
+        let number = self.home_number(job.place)?;
+        let to = self.next_place(number, Lane::of_priority(job.priority));
         let mut life = found.life();
         (life.due, life.park) = (Some(self.wall_time()), None); // an operator's word is younger than its producer's
         let life = life.to_json().into();

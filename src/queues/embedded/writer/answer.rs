@@ -92,7 +92,7 @@ impl Writer<'_> {
             }
             Operation::Pause { queue, paused, reply } => {
                 queue.ready().paused = paused;
-                queue.arrived.notify_one();
+                self.shared.registry.wake(&queue);
                 drop(reply.send(Ok(())));
             }
             Operation::Act(mut act) => {
@@ -119,6 +119,9 @@ impl Writer<'_> {
                     self.next_due = Some(self.next_due.map_or(at, |next| next.min(at)));
                 }
                 Settlement::Later { .. } => {}
+                Settlement::Park { until, .. } => {
+                    self.next_due = Some(self.next_due.map_or(until, |next| next.min(until)));
+                }
                 Settlement::Dead { .. } => self.shared.watchers.ended(job.home, &job.id),
             }
         }
@@ -127,7 +130,8 @@ impl Writer<'_> {
 
     /// Shows a job that was moved into a ready lane.
     fn show_moved(&self, operation: &Operation, place: Place) {
-        let Operation::Settle(Settle { job, how: Settlement::Later { life, .. }, .. }) = operation else {
+        // a job that was parked is sorted as its place was
+        let Operation::Settle(Settle { job, beside: false, how: Settlement::Later { life, .. }, .. }) = operation else {
             return self.show_unread(place);
         };
         if let Some(queue) = self.shared.registry.numbered(place.queue()) {

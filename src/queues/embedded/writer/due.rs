@@ -26,22 +26,31 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Moves a delayed or parked job to the end of its ready lane; the caller has taken it off the table `due`.
-    pub(super) fn make_ready(&mut self, place: Place) -> rusqlite::Result<Option<Place>> {
+    /// Moves a delayed or parked job to the end of its queue's ready lane; the caller has taken it off the table `due`.
+    fn make_ready(&mut self, place: Place) -> rusqlite::Result<Option<Place>> {
+        let mut number = place.queue();
+        if place.lane().is_ready()
+            && let Some(queue) = self.shared.registry.numbered(number)
+        {
+            if !self.leaves(&queue, place)? {
+                return Ok(None);
+            }
+            number = self.home_number(place)?;
+        }
         let mut select = self.connection.prepare_cached("SELECT id, home, priority FROM jobs WHERE place = ?")?;
         let mut rows = select.query([place.0])?;
         let Some(row) = rows.next()? else { return Ok(None) };
         let (id, priority) = (row.get_ref(0)?.as_str()?, row.get(2)?);
         let digest = self.shared.registry.numbered(row.get(1)?).map(|home| home.digest(id));
         drop(rows);
-        let ready = self.next_place(place.queue(), Lane::of_priority(priority));
+        let ready = self.next_place(number, Lane::of_priority(priority));
         let mut update = self.connection.prepare_cached("UPDATE jobs SET place = ?, due = NULL WHERE place = ?")?;
         update.execute([ready.0, place.0])?;
         if let Some(digest) = digest {
             self.stands(digest, Standing::At(ready), self.now);
         }
         self.ledger.count(place.queue(), Line::of_lane(place.lane()), -1);
-        self.ledger.count(place.queue(), Line::Waiting, 1);
+        self.ledger.count(number, Line::Waiting, 1);
         Ok(Some(ready))
     }
 
@@ -50,6 +59,7 @@ impl Writer<'_> {
         if self.became_due.is_empty() && !self.is_due() {
             return;
         }
+        self.confirm_withdrawn();
         for place in std::mem::take(&mut self.became_due) {
             self.show_unread(place);
         }

@@ -46,6 +46,7 @@ impl Writer<'_> {
 
 fn lane_of(queue: &ReadyQueue, arrival: &Arrival) -> Lane {
     match arrival.due {
+        _ if queue.parked_from().is_some() => Lane::BESIDE,
         Some(_) if arrival.parts.as_ref().is_some_and(|parts| parts.is_parked()) => Lane::PARKED,
         Some(_) => Lane::DELAYED,
         None if queue.is_dead() => Lane::DEAD,

@@ -35,21 +35,27 @@ pub(super) struct Rewritten<'a> {
 impl Writer<'_> {
     pub(super) fn settle(&mut self, settle: &mut Settle) -> rusqlite::Result<()> {
         let job = &settle.job;
+        if settle.beside {
+            self.forget_due(job.place)?;
+        }
         let done = match &settle.how {
             Settlement::End(ending) => self.end(job, ending)?,
             Settlement::Later { at, life, parked } => {
                 let lane = match (*at > self.now, parked) {
+                    (false, _) if settle.beside => Lane::of_priority(job.priority),
                     (false, _) => job.place.lane(),
                     (true, false) => Lane::DELAYED,
                     (true, true) => Lane::PARKED,
                 };
-                settle.moved = self.next_place(job.place.queue(), lane);
-                self.relocate(
-                    job,
-                    settle.moved,
-                    Some(*at).filter(|at| *at > self.now),
-                    Rewritten { life, failure: None, event: None },
-                )?
+                let number = if settle.beside { self.home_number(job.place)? } else { job.place.queue() };
+                settle.moved = self.next_place(number, lane);
+                let due = Some(*at).filter(|at| *at > self.now);
+                self.relocate(job, settle.moved, due, Rewritten { life, failure: None, event: None })?
+            }
+            Settlement::Park { place, until, life } => {
+                let number = self.number(place)?;
+                settle.moved = self.next_place(number, Lane::BESIDE);
+                self.relocate(job, settle.moved, Some(*until), Rewritten { life, failure: None, event: None })?
             }
             Settlement::Dead { dead, life, document, event } => {
                 let number = self.number(dead)?;

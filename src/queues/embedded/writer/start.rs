@@ -100,6 +100,7 @@ fn prepare(connection: &Connection, shared: Arc<Shared>) -> rusqlite::Result<Wri
         commit_time: Duration::ZERO,
         named: Vec::new(),
         became_due: Vec::new(),
+        withdrawn: Vec::new(),
         endings: settle::Endings::default(),
         next_forgotten: i64::MIN,
         shared,
