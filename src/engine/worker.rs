@@ -140,6 +140,9 @@ impl Pool {
         let outcome = self.keep(&mut held.lease, run, || registered.cancel(Cancelled::LeaseLost)).await;
         route.metrics.finished(start.elapsed());
         held.log_tail = context.log_tail();
+        if held.marked {
+            Box::pin(self.unmark(job, held)).await;
+        }
         let outcome = outcome.unwrap_or_else(|panic| {
             let what = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
             Failure::new(Class::Failed, format!("the executor panicked: {}", what.unwrap_or_default())).into()
@@ -166,6 +169,16 @@ impl Pool {
         }
         held.marked = true;
         true
+    }
+
+    /// The run of a suspect is over and the worker lives: a death from now on is not its doing.
+    async fn unmark(&self, job: &Job, held: &mut Held) {
+        match held.lease.receipt.mark(&job.life).await {
+            Ok(()) => held.marked = false,
+            Err(error) => {
+                tracing::warn!(job = %job.id, "cannot take its start mark off: {error}; a death now would count as its crash")
+            }
+        }
     }
 
     fn context(&self, job: &Job, route: &Route, alone: bool) -> Context {

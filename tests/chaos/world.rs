@@ -291,11 +291,12 @@ impl World {
     /// Nothing confirmed is lost, nobody is dead-lettered, duplicates are bounded, the audit balances.
     pub fn settle_accounts(&self, kills: usize) {
         let (confirmed, completed, runs) = (self.confirmed.ids(), self.completed(), Runs(self.directory.join("ledger")).read());
+        let dead: Vec<(String, String)> = self.dead_letters().into_iter().map(|(id, why)| (id, why.reason.to_string())).collect();
+        assert!(dead.is_empty(), "innocents in the dead letters: {dead:?}");
         let lost: Vec<&String> = confirmed.iter().filter(|id| !completed.contains_key(*id)).collect();
         assert!(lost.is_empty(), "{} confirmed jobs have no result: {:?}", lost.len(), &lost[..lost.len().min(5)]);
         let unrun: Vec<&String> = confirmed.iter().filter(|id| runs.get(*id).is_none_or(|counts| counts.ends == 0)).collect();
         assert!(unrun.is_empty(), "results without a run: {unrun:?}");
-        assert!(self.dead_letters().is_empty(), "innocents in the dead letters: {:?}", self.dead_letters());
         let wrong = Runs(self.directory.join("ledger")).out_of_order();
         assert!(wrong.is_empty(), "{} runs out of the order of their key: {:?}", wrong.len(), &wrong[..wrong.len().min(5)]);
         let again: usize = runs.values().map(|counts| counts.ends.saturating_sub(1)).sum();
