@@ -176,10 +176,12 @@ impl Guard {
         Some(Failure::new(class, format!("the breaker of the executor {} is open: {why}", self.name)))
     }
 
-    /// None where there is no breaker.
+    /// None where there is no breaker. Pools ask when a probe is due, and so the metric shows it.
     #[must_use]
     pub fn phase(&self) -> Option<Phase> {
-        self.lock().breaker.as_ref().map(|breaker| breaker.phase(Instant::now()))
+        let mut state = self.lock();
+        self.show(&mut state);
+        state.breaker.as_ref().map(|breaker| breaker.phase(Instant::now()))
     }
 
     /// How many parked jobs may be taken, with `waiting` of them taken already; a shut breaker wants one, for a probe.
