@@ -51,8 +51,19 @@ fn kill_and_check(mut world: World) {
     let measure = measure();
     let mut dice = fastrand::Rng::with_seed(seed());
     let producer = world.produce_over(measure.jobs, measure.kills, dice.u64(..));
+    let mut stopped_at = std::collections::BTreeSet::new();
     for number in 0..measure.kills {
-        world.live_and_die(&death(number, &STOP_POINTS, &mut dice));
+        let death = death(number, &STOP_POINTS, &mut dice);
+        if world.live_and_die(&death)
+            && let Death::At { point, .. } = death
+        {
+            stopped_at.insert(point);
+        }
+    }
+    // a binary that is named from outside may have been built without them
+    if std::env::var_os("WINDLASS").is_none() {
+        let wanted = if measure.kills > 100 { STOP_POINTS.len() } else { 1 };
+        assert!(stopped_at.len() >= wanted, "only these stop points were reached: {stopped_at:?}");
     }
     world.drain(producer);
     world.settle_accounts(measure.kills);

@@ -91,6 +91,17 @@ impl Leased {
     }
 }
 
+impl Work {
+    /// Its lease was lost before anything was done.
+    pub fn lost<T>(&self, pool: &Pool) -> Option<T> {
+        match self {
+            Work::Run(job, route) | Work::Park(job, route, _) => pool.lost(job, Some(route)),
+            Work::Refuse(job, _) | Work::End(job, _) => pool.lost(job, None),
+            Work::Bury(_) => None,
+        }
+    }
+}
+
 impl Admitted {
     /// What decides when it runs; none when there is nothing to wait for.
     pub fn facts(&self) -> Option<Facts> {

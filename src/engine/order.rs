@@ -37,14 +37,14 @@ impl Pool {
         match verdict {
             Verdict::Retry { at, ref life } | Verdict::Park { at, ref life, .. } => {
                 let until = Instant::now() + between(now, at);
-                let held = self.rewrite(life, held).await?;
+                let held = self.rewrite(life, &head, held).await?;
                 head.route.metrics.ended(&verdict);
                 head.job.life = life.clone();
                 Some((head.keep(held), until))
             }
             // back in its queue it would be behind those that wait for it
             Verdict::GiveBack(Interruption::Neighbour) => {
-                let held = self.rewrite(&head.job.life, held).await?;
+                let held = self.rewrite(&head.job.life, &head, held).await?;
                 Some((head.keep(held), Instant::now()))
             }
             verdict => {
@@ -55,7 +55,7 @@ impl Pool {
     }
 
     /// Writes the next life over the held message; none when the job has to be given up.
-    async fn rewrite(&self, life: &Life, mut held: Held) -> Option<Held> {
+    async fn rewrite(&self, life: &Life, head: &Head, mut held: Held) -> Option<Held> {
         let mut failures = 0;
         while let Err(error) = held.lease.receipt.mark(life).await {
             failures += 1;
@@ -66,17 +66,25 @@ impl Pool {
                     self.metrics.given_back.increment(1);
                     return None;
                 }
-                Err(_) => return self.lost(),
+                Err(_) => return self.lost(&head.job, Some(&head.route)),
             }
         }
         Some(held)
     }
 
     /// A lease was lost: whatever was done counts for nothing.
-    pub(super) fn lost<T>(&self) -> Option<T> {
+    pub(super) fn lost<T>(&self, job: &Job, route: Option<&Route>) -> Option<T> {
+        self.yield_key(job, route);
         self.metrics.leases_lost.increment(1);
-        tracing::warn!("a lease was lost; the job is somebody else's now");
+        tracing::warn!(job = %job.id, "its lease was lost while it waited; it is somebody else's now");
         None
+    }
+
+    /// A job is handed out again: those that wait here for their key must not run before it.
+    pub(super) fn yield_key(&self, job: &Job, route: Option<&Route>) {
+        if let Some(route) = route.filter(|route| route.keeps_order(job)) {
+            self.window.give_back_lane(&route.rules.route, job);
+        }
     }
 }
 

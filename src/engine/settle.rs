@@ -78,10 +78,12 @@ impl Pool {
             }
             Err(GivenUp::Stopping) => self.metrics.given_back.increment(1),
             Ok(Settled::Fenced) => {
+                self.yield_key(job, route);
                 self.metrics.fenced_acks.increment(1);
                 tracing::warn!(job = %job.id, "settled too late: its lease was lost, so nothing was changed");
             }
             Err(GivenUp::LeaseLost) => {
+                self.yield_key(job, route);
                 self.metrics.leases_lost.increment(1);
                 tracing::warn!(job = %job.id, "its lease was lost; the run counts for nothing");
             }

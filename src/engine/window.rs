@@ -14,6 +14,7 @@ use super::guard::Pass;
 use super::pool::Feed;
 use super::running::Cancelled;
 use super::turns::{Ticket, Turns};
+use crate::job::Job;
 use crate::ports::Strand;
 use crate::telemetry::Wait;
 use appetite::Pace;
@@ -231,6 +232,15 @@ impl Window {
     /// The leases that are due for renewal, each to be sent back.
     pub(super) fn leases_due(&self, now: Instant) -> Vec<(Lease, oneshot::Sender<Lease>)> {
         self.lock().turns.items_mut().filter_map(|admitted| admitted.lease.take_due(now)).collect()
+    }
+
+    /// Gives back the jobs that wait behind the head of a key: it was lost, and comes again before them.
+    pub(super) fn give_back_lane(&self, route: &Arc<str>, job: &Job) {
+        let Some(key) = &job.key else { return };
+        let mut waiting = self.lock().turns.take_lane(route, &job.tenant, key, Instant::now());
+        while let Some(admitted) = waiting.pop() {
+            admitted.feed.waiting.remove(admitted.message.size());
+        }
     }
 
     /// Ends a job that waits here as an operator asks; false when it does not.

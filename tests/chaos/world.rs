@@ -207,18 +207,22 @@ impl World {
         Worker::start(&self.directory, death, &self.environment())
     }
 
-    /// One worker's life; what it had not synced is gone with it where the disk forgets.
-    pub fn live_and_die(&mut self, death: &Death) {
+    /// One worker's life; what it had not synced is gone with it where the disk forgets. True when it died at a stop point.
+    pub fn live_and_die(&mut self, death: &Death) -> bool {
         if let Some(pace) = &self.pace {
             let _all_submitted = pace.send(());
         }
         let mut worker = self.start(Some(death));
-        match death {
-            Death::After(time) => pause(*time),
-            Death::At { .. } => drop(worker.dies_within(Duration::from_millis(1500))),
-        }
+        let stopped = match death {
+            Death::After(time) => {
+                pause(*time);
+                false
+            }
+            Death::At { .. } => worker.dies_within(Duration::from_millis(1500)),
+        };
         drop(worker);
         self.lose_power();
+        stopped
     }
 
     fn lose_power(&self) {
@@ -335,7 +339,7 @@ impl World {
     /// The events of one type that were published.
     pub fn results(&self, kind: &str) -> Vec<serde_json::Value> {
         self.store(async |store| {
-            let mut source = store_source(store).await;
+            let mut source = store.queue("results", "results").source(sort(&Decoding::Envelope)).await.unwrap();
             let room = Room { jobs: 1000, bytes: 64 << 20, lease: Duration::from_secs(600) };
             let (mut events, mut held) = (Vec::new(), Vec::new());
             while let Ok(deliveries) = tokio::time::timeout(Duration::from_secs(1), source.next(room)).await {
@@ -392,8 +396,4 @@ fn line(id: &str, fails: u32) -> String {
         None => (String::new(), ""),
     };
     format!(r#"{{"id":"{id}","type":"{kind}","tenant":"{tenant}","data":{{"fails":{fails}}}{key}{batch}{delay}}}"#)
-}
-
-async fn store_source(store: &Arc<Store>) -> Box<dyn windlass::ports::Source> {
-    store.queue("results", "results").source(sort(&Decoding::Envelope)).await.unwrap()
 }

@@ -37,7 +37,7 @@ def receive():
 def misbehave(id, deed, value):
     """Breaks the protocol as it is told; true when the deed was one of these."""
     if deed == "garbage":
-        os.write(responses.fileno(), b"this is no frame, but its first four bytes are a length over any limit".ljust(300))
+        os.write(responses.fileno(), b"oops: debugging\n")
     elif deed == "no json":
         send_bytes(b"{not json")
     elif deed == "close":

@@ -95,6 +95,14 @@ impl<T> Turns<T> {
         self.tell_of_lane(lane);
     }
 
+    /// Takes out those that wait behind the head of a key, the first one first.
+    pub fn take_lane(&mut self, route: &Arc<str>, tenant: &Arc<str>, key: &Arc<str>, now: Instant) -> Vec<T> {
+        let key = LaneKey::Key { route: route.clone(), tenant: tenant.clone(), key: key.clone() };
+        let Some(lane) = self.lanes_by_key.get(&key) else { return Vec::new() };
+        let waiting: Vec<usize> = self.lanes[*lane].waiting.iter().map(|(_, id)| *id).collect();
+        waiting.into_iter().map(|id| self.remove(id, now).0).collect()
+    }
+
     /// Lets the next one out.
     pub(super) fn promote(&mut self, lane: usize) {
         let line = &mut self.lanes[lane];

@@ -32,6 +32,9 @@ impl Frames {
             let length = u32::from_be_bytes(*header) as usize;
             // base64 makes an output longer by a third
             if length > self.output.saturating_add(self.output / 3).saturating_add(AROUND) {
+                if is_text(header) || body.first().is_some_and(|first| *first != b'{') {
+                    return Err(End::Crashed(no_frame(rest)));
+                }
                 if body.len() < START {
                     break;
                 }
@@ -45,6 +48,16 @@ impl Frames {
         self.received.drain(..taken);
         Ok(())
     }
+}
+
+/// Four characters of text are no length: as one they would say half a gibibyte at least.
+fn is_text(header: &[u8]) -> bool {
+    header.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace())
+}
+
+fn no_frame(bytes: &[u8]) -> String {
+    let start = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]);
+    format!("what it wrote to descriptor 4 is no frame; it starts with {start:?}")
 }
 
 #[cfg(test)]
@@ -74,6 +87,16 @@ mod tests {
             }
             assert_eq!(seen, ["one", "", "three"], "in pieces of {size}");
             assert!(frames.received.is_empty());
+        }
+    }
+
+    #[test]
+    fn text_in_the_place_of_a_frame_is_known_at_once_however_short() {
+        for text in ["oops", "oops: debugging\n", "\u{1}\u{2}\u{3}\u{4}no json"] {
+            let mut frames = Frames::new(100);
+            frames.received.extend_from_slice(text.as_bytes());
+            let end = frames.each(|_| Ok(()));
+            assert!(matches!(&end, Err(End::Crashed(why)) if why.contains("no frame")), "{text:?}: {end:?}");
         }
     }
 
