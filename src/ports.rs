@@ -115,7 +115,8 @@ pub trait Receipt: Send + Sync {
     /// [`QueueError::LeaseLost`] when it is somebody else's by now.
     async fn extend(&self, lease: Duration) -> Result<(), QueueError>;
 
-    /// Writes `life` over the held message, durably: the start mark of a suspect.
+    /// Writes `life` over the held message, durably: the start mark of a suspect, or what became of a run that will be
+    /// repeated here. Without a start mark in it the deliveries before are held against the job no more.
     async fn mark(&self, life: &Life) -> Result<(), QueueError>;
 }
 

@@ -18,7 +18,6 @@ use crate::retry;
 pub(super) struct Head {
     pub job: Box<Job>,
     pub route: Arc<Route>,
-    pub unsettled: u32,
     /// How long its key has waited for it to pass: counted failures only.
     pub failing: Duration,
 }
@@ -97,7 +96,7 @@ impl Head {
             message,
             lease: Leased::Here(lease),
             received,
-            unsettled: self.unsettled,
+            unsettled: 0,
             work: Work::Run(self.job, self.route),
             cancelled: None,
             failing: self.failing,

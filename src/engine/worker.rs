@@ -59,7 +59,7 @@ impl Pool {
             },
         };
         if route.keeps_order(&job) {
-            let head = Head { job, route, unsettled, failing: failing + started.elapsed() };
+            let head = Head { job, route, failing: failing + started.elapsed() };
             return Box::pin(self.settle_in_order(verdict, head, held)).await;
         }
         self.settle(&verdict, &job, Some(&route), held).await; // publish, wait for the confirm, then ack: last line

@@ -90,7 +90,8 @@ impl Receipt for EmbeddedReceipt {
     }
 
     async fn mark(&self, life: &Life) -> Result<(), QueueError> {
-        let (token, job) = (self.token, self.job.clone());
+        let unsettled = if life.suspect { self.job.unsettled } else { 0 };
+        let (token, job) = (self.token, Waiting { unsettled, ..self.job.clone() });
         let life = Bytes::from(life.to_json());
         self.shared().ask(|reply| Operation::Mark { token, job, life, reply }).await
     }

@@ -195,7 +195,7 @@ impl Writer<'_> {
             Operation::Settle(settle) => self.settle(settle),
             Operation::Mark { token, job, life, .. } => {
                 if self.shared.leases().is_held(*token) {
-                    self.statements.mark.execute((&**life, job.place.0))?;
+                    self.statements.mark.execute((&**life, job.unsettled, job.place.0))?;
                 }
                 Ok(())
             }

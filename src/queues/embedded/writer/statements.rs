@@ -42,7 +42,7 @@ impl<'c> Statements<'c> {
             move_job: prepare(
                 "UPDATE jobs SET place = ?, due = ?, life = ?, failure = coalesce(?, failure), event = ?, unsettled = 0 WHERE place = ?",
             )?,
-            mark: prepare("UPDATE jobs SET life = ? WHERE place = ?")?,
+            mark: prepare("UPDATE jobs SET life = ?, unsettled = ? WHERE place = ?")?,
             insert_due: prepare("INSERT INTO due(at, place) VALUES(?, ?)")?,
             delete_due: prepare("DELETE FROM due WHERE at = ? AND place = ?")?,
             insert_endings: prepare("INSERT INTO endings(first, count, at, block) VALUES(?, ?, ?, ?)")?,
