@@ -61,7 +61,12 @@ impl Pool {
             Verdict::DeadLetter { reason, class, message, life } => {
                 Box::pin(self.bury(Grave { reason: *reason, class: *class, message, life, job, route }, held)).await
             }
-            Verdict::GiveBack(why) => Box::pin(self.give_back(*why, job, held)).await,
+            Verdict::GiveBack(why) => {
+                if *why == Interruption::LeaseLost {
+                    self.yield_key(job, route); // before it goes itself: a queue that takes back at its head has them in order
+                }
+                Box::pin(self.give_back(*why, job, held)).await
+            }
             Verdict::Discard { by } => {
                 let leave = Leave::Ack(self.ending(End::Discarded { by: by.clone() }, None));
                 Box::pin(self.depart(leave, job, route, held)).await

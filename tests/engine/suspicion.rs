@@ -189,6 +189,34 @@ async fn a_run_whose_lease_is_lost_is_ended_and_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn those_that_wait_behind_a_lost_head_of_their_key_do_not_run_before_it_comes_again() {
+    let runs: Arc<Mutex<Vec<String>>> = Arc::default();
+    let log = runs.clone();
+    let run = executor(move |job, _| {
+        log.lock().unwrap().push(job.id.to_string());
+        async {
+            tokio::time::sleep(Duration::from_secs(100)).await;
+            done()
+        }
+        .boxed()
+    });
+    let mut ordered = Arc::into_inner(route("t", run, Policy::default())).unwrap();
+    ordered.rules = Arc::new(windlass::engine::turns::Rules { ordered: true, ..crate::support::rules("t") });
+    let mut world = World::new(vec![Arc::new(ordered)]);
+    let (_, loses) = doubt(&mut world);
+    loses.store(true, Ordering::SeqCst);
+    for id in ["x-0", "x-1", "x-2"] {
+        world.send("jobs", &format!(r#"{{"id":"{id}","type":"t","key":"x"}}"#)).await;
+    }
+    let engine = world.start();
+    tokio::time::sleep(Duration::from_secs(11)).await; // the first renewal has found the lease gone
+    loses.store(false, Ordering::SeqCst);
+    world.holds("results", 3).await;
+    assert_eq!(*runs.lock().unwrap(), ["x-0", "x-0", "x-1", "x-2"]);
+    engine.stop(Duration::ZERO).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_waits_for_a_suspect_keeps_its_lease_and_many_suspects_take_turns() {
     let runs: Arc<Mutex<Vec<String>>> = Arc::default();
     let log = runs.clone();
