@@ -210,6 +210,9 @@ pub trait Executor: Send + Sync {
         Ok(())
     }
 
+    /// Starts what a run with this context would wait for first; what cannot be started is told by the run.
+    async fn prepare(&self, _context: &Context) {}
+
     /// A sentence when the executor cannot run jobs now.
     fn trouble(&self) -> Option<String> {
         None

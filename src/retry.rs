@@ -187,6 +187,16 @@ fn crash(failure: Failure, job: &Job, policy: &Policy, moment: &Moment) -> Verdi
     again(failure, life, job, policy, at)
 }
 
+/// The life of a job that was run alone in its worker, once that run is over. Where the worker lived, a crash is taken off:
+/// of a job that kills its worker most of the times the count still grows, and of one that was there each time when something
+/// else did it is brought back to nothing.
+#[must_use]
+pub fn survived(life: &Life, outcome: &Outcome) -> Life {
+    let crashed = matches!(outcome, Outcome::Interrupted(_))
+        || matches!(outcome, Outcome::Failed(failure) if failure.class == Class::Crashed);
+    Life { suspect: false, crashes: life.crashes.saturating_sub(u32::from(!crashed)), ..life.clone() }
+}
+
 /// A host died with several jobs in it: nothing is charged, the next run has a host of its own.
 fn run_alone(failure: &Failure, job: &Job, moment: &Moment) -> Verdict {
     let mut life = noted(job, moment, Some(failure));

@@ -67,6 +67,7 @@ macro_rules! kinds_that_stay {
                 staying::jobs_in_a_host_that_crashes_are_not_charged_alone
                 staying::a_neighbour_is_interrupted_when_the_host_is_killed
                 staying::a_suspect_has_a_host_of_its_own
+                staying::what_is_prepared_is_what_the_run_gets
                 staying::the_clock_of_a_job_starts_when_the_one_before_it_has_ended
                 staying::stop_lets_the_process_end_by_itself
             );

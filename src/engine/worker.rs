@@ -39,7 +39,7 @@ impl Pool {
         let Admitted { feed, message, lease, received, unsettled, work, cancelled, failing, bytes, pass } = admitted;
         let Some(lease) = lease.get().await else { return work.lost(self) };
         let mut held = Held { feed, message, lease, received, marked: false, log_tail: String::new(), pass, bytes };
-        let (job, route) = match work {
+        let (mut job, route) = match work {
             Work::Run(job, route) => (job, route),
             Work::Park(job, route, why) if cancelled.is_none() => {
                 return Box::pin(self.park_unrun(&job, &route, why, held)).await;
@@ -53,7 +53,7 @@ impl Pool {
         let started = Instant::now();
         let verdict = match self.before(&job, &route.policy, cancelled) {
             Some(verdict) => verdict,
-            None => match self.execute(&job, &route, &mut held, matches!(turn, Turn::Alone { .. })).await {
+            None => match self.execute(&mut job, &route, &mut held, matches!(turn, Turn::Alone { .. })).await {
                 Ok(outcome) => retry::decide(outcome, &job, &route.policy, &self.moment(started.elapsed())),
                 Err(by) => Verdict::Discard { by },
             },
@@ -123,30 +123,30 @@ impl Pool {
     }
 
     /// Runs the job; answers its outcome, or who discarded it meanwhile.
-    async fn execute(&self, job: &Job, route: &Route, held: &mut Held, alone: bool) -> Result<Outcome, Arc<str>> {
+    async fn execute(&self, job: &mut Job, route: &Route, held: &mut Held, alone: bool) -> Result<Outcome, Arc<str>> {
         if self.asks(job, route, held)
             && let Some(end) = Box::pin(self.enter(job, route, held)).await
         {
             return end;
         }
-        if alone && !Box::pin(self.mark(job, held)).await {
-            return Ok(Outcome::Interrupted(Interruption::Stopping));
-        }
         let context = Arc::new(self.context(job, route, alone));
         let registered = self.shared.running.enter(&held.feed.name, &context, held.received.now);
+        if alone && !Box::pin(self.mark(job, route, &context, &registered, held)).await {
+            return Ok(Outcome::Interrupted(Interruption::Stopping));
+        }
         route.metrics.started(held.received.published.map(|published| between(published, held.received.now)));
         let start = Instant::now();
         let run = AssertUnwindSafe(route.executor.execute(job, &context)).catch_unwind();
         let outcome = self.keep(&mut held.lease, run, || registered.cancel(Cancelled::LeaseLost)).await;
         route.metrics.finished(start.elapsed());
         held.log_tail = context.log_tail();
-        if held.marked {
-            Box::pin(self.unmark(job, held)).await;
-        }
         let outcome = outcome.unwrap_or_else(|panic| {
             let what = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
             Failure::new(Class::Failed, format!("the executor panicked: {}", what.unwrap_or_default())).into()
         });
+        if held.marked {
+            Box::pin(self.unmark(job, &outcome, held)).await;
+        }
         let outcome = cancelled(outcome, &context, &registered)?;
         if let Some(pass) = held.pass.take() {
             pass.ended(&job.id, &outcome);
@@ -157,8 +157,11 @@ impl Pool {
         Ok(outcome)
     }
 
-    /// Writes the start mark of a suspect: without it the run must not begin.
-    async fn mark(&self, job: &Job, held: &mut Held) -> bool {
+    /// Writes the start mark of a suspect: without it the run must not begin. What the run needs is made ready before, so
+    /// that little but the run itself lies between the mark and its end.
+    async fn mark(&self, job: &Job, route: &Route, context: &Context, registered: &Registered<'_>, held: &mut Held) -> bool {
+        let ready = route.executor.prepare(context);
+        self.keep(&mut held.lease, ready, || registered.cancel(Cancelled::LeaseLost)).await;
         let mut life = job.life.clone();
         life.suspect = true;
         while let Err(error) = held.lease.receipt.mark(&life).await {
@@ -171,8 +174,10 @@ impl Pool {
         true
     }
 
-    /// The run of a suspect is over and the worker lives: a death from now on is not its doing.
-    async fn unmark(&self, job: &Job, held: &mut Held) {
+    /// The run of a suspect is over and the worker lives: a death from now on is not its doing, and one before may not have
+    /// been.
+    async fn unmark(&self, job: &mut Job, outcome: &Outcome, held: &mut Held) {
+        job.life = retry::survived(&job.life, outcome);
         match held.lease.receipt.mark(&job.life).await {
             Ok(()) => held.marked = false,
             Err(error) => {

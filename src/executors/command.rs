@@ -104,6 +104,12 @@ impl Executor for CommandExecutor {
         }
     }
 
+    async fn prepare(&self, context: &Context) {
+        if let CommandExecutor::Persistent(hosts) = self {
+            hosts.prepare(context).await;
+        }
+    }
+
     fn trouble(&self) -> Option<String> {
         match self {
             CommandExecutor::EachJob(_) => None,

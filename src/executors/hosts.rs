@@ -54,6 +54,8 @@ pub struct Hosts {
     trouble: Mutex<Option<Trouble>>,
     /// One suspect at a time gets a process of its own beside the seats.
     alone: Semaphore,
+    /// That process, started before its job.
+    spare: Mutex<Option<Arc<Host>>>,
 }
 
 #[derive(Debug, Default)]
@@ -80,6 +82,7 @@ impl Hosts {
             started: Mutex::default(),
             trouble: Mutex::default(),
             alone: Semaphore::new(1),
+            spare: Mutex::default(),
             settings,
         }
     }
@@ -87,7 +90,7 @@ impl Hosts {
     pub async fn execute(&self, job: &Job, context: &Context) -> Outcome {
         let run = async {
             let _place = self.places.take(context).await?;
-            if context.alone && self.settings.concurrency > 1 {
+            if self.wants_its_own(context) {
                 return self.run_alone(job, context).await;
             }
             for _ in 0..TRIES {
@@ -116,6 +119,27 @@ impl Hosts {
         futures_util::future::try_join_all(starts).await.map(drop).map_err(|failure| failure.message)
     }
 
+    /// Starts the process that a run with this context would get.
+    pub async fn prepare(&self, context: &Context) {
+        let start = async {
+            if self.wants_its_own(context) {
+                let host = self.start().await?;
+                let unused = self.spare.lock().unwrap_or_else(PoisonError::into_inner).replace(host);
+                unused.inspect(|host| self.end(host));
+            } else {
+                let seat = self.sit();
+                self.occupied(&seat.host).await?;
+            }
+            Ok::<(), Failure>(())
+        };
+        let _told_by_the_run = self.places.unless_stopped(context, start).await;
+    }
+
+    /// Whether a process of its own is started for a run that shares its with no other.
+    fn wants_its_own(&self, context: &Context) -> bool {
+        context.alone && self.settings.concurrency > 1
+    }
+
     /// Why the last start failed, until one succeeds.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
@@ -132,9 +156,13 @@ impl Hosts {
 
     async fn run_alone(&self, job: &Job, context: &Context) -> Result<Outcome, Outcome> {
         let _turn = self.places.unless_stopped(context, self.alone.acquire()).await?;
-        let host = self.places.unless_stopped(context, self.start()).await??;
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take().filter(|host| host.takes_jobs());
+        let host = match spare {
+            Some(host) => host,
+            None => self.places.unless_stopped(context, self.start()).await??,
+        };
         let outcome = host.run(job, context).await;
-        host.stop(self.settings.stop_grace).await;
+        self.end(&host);
         outcome.ok_or_else(|| Failure::new(Class::Unavailable, "the plugin process ended before the job reached it").into())
     }
 
@@ -192,9 +220,14 @@ impl Hosts {
             host.retire();
         }
         if host.is_done() {
-            let (host, grace) = (host.clone(), self.settings.stop_grace);
-            tokio::spawn(async move { host.stop(grace).await });
+            self.end(host);
         }
+    }
+
+    /// Ends a process without waiting for it.
+    fn end(&self, host: &Arc<Host>) {
+        let (host, grace) = (host.clone(), self.settings.stop_grace);
+        tokio::spawn(async move { host.stop(grace).await });
     }
 
     fn seats(&self) -> MutexGuard<'_, Vec<Seat>> {

@@ -108,6 +108,10 @@ impl Executor for PythonExecutor {
         self.hosts.warm().await
     }
 
+    async fn prepare(&self, context: &Context) {
+        self.hosts.prepare(context).await;
+    }
+
     fn trouble(&self) -> Option<String> {
         self.hosts.trouble()
     }

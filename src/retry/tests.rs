@@ -159,3 +159,40 @@ proptest! {
         prop_assert!(false, "{} never ends", class);
     }
 }
+
+#[test]
+fn a_job_that_kills_its_worker_more_often_than_not_is_poison_and_one_that_happened_to_be_there_is_not() {
+    // true where the worker died while the job ran alone in it
+    let ends_as_poison = |deaths: &[bool]| {
+        let mut job = job();
+        deaths.iter().any(|died| {
+            if !died {
+                job.life = survived(&job.life, &Failure::new(Class::Unavailable, "down").into());
+                return false;
+            }
+            match fail(Class::Crashed, &job, &Policy::default()) {
+                Verdict::Retry { life, .. } => job.life = life,
+                dead => return reason(&dead) == "poison",
+            }
+            false
+        })
+    };
+    assert!(ends_as_poison(&[true, true, true]));
+    assert!(ends_as_poison(&[true, true, false, true, true]));
+    assert!(!ends_as_poison(&[true, false].repeat(100)));
+    assert!(!ends_as_poison(&[true, true, false, false].repeat(100)));
+}
+
+#[test]
+fn only_a_run_that_came_to_an_end_of_its_own_speaks_for_a_job() {
+    let life = Life { suspect: true, crashes: 2, ..Life::default() };
+    let crashes = |outcome: Outcome| {
+        let life = survived(&life, &outcome);
+        assert!(!life.suspect);
+        life.crashes
+    };
+    assert_eq!(crashes(Outcome::Done(Output::Json("1".into()))), 1);
+    assert_eq!(crashes(Failure::new(Class::Timeout, "too long").into()), 1);
+    assert_eq!(crashes(Failure::new(Class::Crashed, "SIGSEGV").into()), 2);
+    assert_eq!(crashes(Outcome::Interrupted(Interruption::Stopping)), 2);
+}

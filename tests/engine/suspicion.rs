@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
-use windlass::job::Life;
+use serde_json::json;
+use windlass::job::{JOB_HEADER, Job, Life, Message};
+use windlass::outcome::{Class, Failure, Outcome};
 use windlass::ports::{
-    Capabilities, Delivery, Ending, Queue, QueueError, Receipt, Room, Settled, Sink, Sort, Source, Transfer, Unsettled,
+    Capabilities, Context, Delivery, Ending, Executor, Queue, QueueError, Receipt, Room, Settled, Sink, Sort, Source, Transfer,
+    Unsettled,
 };
 use windlass::retry::Policy;
 
@@ -151,6 +154,57 @@ async fn a_suspect_runs_alone_after_a_durable_start_mark_and_innocents_beside_ea
     assert_eq!(marks_at_start.load(Ordering::SeqCst), 1, "the mark must stand before the run starts");
     let marks: Vec<bool> = marks.lock().unwrap().iter().map(|life| life.suspect).collect();
     assert_eq!(marks, [true, false], "once the run is over, a death of the worker is not its doing");
+}
+
+/// An executor that takes a minute to be ready, and notes how many marks there were by then.
+struct Slow {
+    marks: Arc<Mutex<Option<Marks>>>,
+    marks_when_ready: Arc<Mutex<Vec<usize>>>,
+}
+
+#[async_trait]
+impl Executor for Slow {
+    async fn execute(&self, _: &Job, _: &Context) -> Outcome {
+        done()
+    }
+
+    async fn prepare(&self, _: &Context) {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let marks = self.marks.lock().unwrap().as_ref().map_or(0, |marks| marks.lock().unwrap().len());
+        self.marks_when_ready.lock().unwrap().push(marks);
+    }
+
+    async fn stop(&self, _: Duration) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspect_is_marked_only_once_its_run_has_all_that_it_needs() {
+    let (marks_seen, marks_when_ready) = (Arc::<Mutex<Option<Marks>>>::default(), Arc::<Mutex<Vec<usize>>>::default());
+    let slow = Slow { marks: marks_seen.clone(), marks_when_ready: marks_when_ready.clone() };
+    let mut world = World::new(vec![route("t", Arc::new(slow), Policy::default())]);
+    let (marks, _) = doubt(&mut world);
+    *marks_seen.lock().unwrap() = Some(marks.clone());
+    world.send("jobs", r#"{"id":"suspect","type":"t"}"#).await;
+    let engine = world.start();
+    world.holds("results", 1).await; // two leases have passed meanwhile
+    engine.stop(Duration::ZERO).await;
+    assert_eq!(*marks_when_ready.lock().unwrap(), [0]);
+    assert_eq!(marks.lock().unwrap().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspect_whose_worker_lives_through_its_run_has_a_crash_taken_off() {
+    let run = executor(|_, _| async { Failure::new(Class::Failed, "not yet").into() }.boxed());
+    let mut world = World::new(vec![route("t", run, Policy { attempts: 2, ..Policy::default() })]);
+    doubt(&mut world);
+    let mut message = Message::of(r#"{"id":"suspect","type":"t"}"#);
+    message.set_header(JOB_HEADER, Life { crashes: 2, ..Life::default() }.to_json());
+    world.send_message("jobs", message).await;
+    let engine = world.start();
+    world.holds("jobs.dead", 1).await;
+    engine.stop(Duration::ZERO).await;
+    let failure = &world.failures()[0];
+    assert_eq!((&failure["attempts"], &failure["crashes"]), (&json!(2), &json!(0)), "each of its two runs took one off");
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ import sys
 import time
 
 jobs_done = 0
+loaded = time.time()
 
 
 class Fail(Exception):
@@ -59,7 +60,7 @@ def perform(data, log):
     if deed == "directory":
         return os.getcwd()
     if deed == "process":
-        return {"pid": os.getpid(), "jobs": jobs_done}
+        return {"pid": os.getpid(), "jobs": jobs_done, "loaded": loaded}
     if deed == "sleep":
         log("sleeping")
         time.sleep(600)

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use windlass::outcome::{Class, Interruption, Outcome};
@@ -98,6 +98,19 @@ pub async fn a_suspect_has_a_host_of_its_own(kind: Kind) {
     assert!(!running.is_finished());
     assert_eq!(pid(&executor).await, shared);
     running.abort();
+}
+
+pub async fn what_is_prepared_is_what_the_run_gets(kind: Kind) {
+    let executor = kind.start(kind.together());
+    for alone in [true, true, false] {
+        let mut context = context(LONG);
+        context.alone = alone;
+        executor.prepare(&context).await;
+        let prepared = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+        let process = json_of(run_in(&executor, json!({"do": "process"}), &context).await);
+        assert_eq!(process["jobs"], 1, "it is new");
+        assert!(process["loaded"].as_f64().unwrap() <= prepared, "it was started by the run: {process}");
+    }
 }
 
 pub async fn the_clock_of_a_job_starts_when_the_one_before_it_has_ended(kind: Kind) {
