@@ -187,7 +187,7 @@ impl Sink for MemoryQueue {
             )));
         }
         let Outgoing { message, id, due, priority } = outgoing;
-        let item = Item { published: now, unsettled: 0, id, message, priority, parked: None };
+        let item = Item { published: now, unsettled: 0, turn: 0, id, message, priority, parked: None };
         match (&self.inner.home, due) {
             (Some(home), Some(until)) => {
                 shelf.park(item, until);

@@ -79,6 +79,22 @@ pub async fn a_dropped_receipt_gives_the_message_back_uncounted(kind: Kind) {
     }
 }
 
+pub async fn messages_given_back_keep_their_turn_in_whatever_order_they_come_back(kind: Kind) {
+    let queue = kind.queue("q");
+    for body in ["a", "b", "c", "d"] {
+        send(&queue, body).await;
+    }
+    let mut source = source_of(&queue).await;
+    for order in [[0, 0, 0], [2, 1, 0], [1, 1, 0]] {
+        let mut held = vec![one(&mut source).await, one(&mut source).await, one(&mut source).await];
+        let bodies: Vec<_> = held.iter().map(|delivery| String::from_utf8_lossy(&delivery.message.body)).collect();
+        assert_eq!(bodies, ["a", "b", "c"]);
+        for next in order {
+            drop(held.remove(next));
+        }
+    }
+}
+
 pub async fn a_lease_that_is_not_renewed_is_lost_and_a_late_ack_changes_nothing(kind: Kind) {
     let queue = kind.queue("q");
     send(&queue, "a").await;

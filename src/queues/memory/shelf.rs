@@ -1,6 +1,6 @@
 //! The messages of one queue in memory: ready by priority, delayed by due time, leased by token.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -19,6 +19,8 @@ pub(super) struct Item {
     pub priority: Option<u8>,
     pub published: Timestamp,
     pub unsettled: u32,
+    /// Its turn among those of its priority; one that is given back has it again, in whatever order they come back.
+    pub turn: u64,
     /// In a place of parked messages: when it goes back to its queue, and its turn.
     pub parked: Option<(Timestamp, u64)>,
 }
@@ -26,7 +28,7 @@ pub(super) struct Item {
 #[derive(Default)]
 pub(super) struct Shelf {
     /// By priority, 9 first.
-    ready: [VecDeque<Item>; 10],
+    ready: [BTreeMap<u64, Item>; 10],
     delayed: BTreeMap<(Timestamp, u64), Item>,
     /// Taken in turn, whatever their time; the set finds those whose time is over.
     parked: BTreeMap<u64, Item>,
@@ -37,13 +39,13 @@ pub(super) struct Shelf {
 
 impl Shelf {
     pub fn len(&self) -> usize {
-        self.ready.iter().map(VecDeque::len).sum::<usize>() + self.delayed.len() + self.parked.len() + self.leased.len()
+        self.ready.iter().map(BTreeMap::len).sum::<usize>() + self.delayed.len() + self.parked.len() + self.leased.len()
     }
 
     pub fn messages(&self) -> Vec<Message> {
         self.ready
             .iter()
-            .flatten()
+            .flat_map(BTreeMap::values)
             .chain(self.delayed.values())
             .chain(self.parked.values())
             .map(|item| item.message.clone())
@@ -56,8 +58,15 @@ impl Shelf {
                 self.counter += 1;
                 self.delayed.insert((due, self.counter), item);
             }
-            None => self.lane(&item).push_back(item),
+            None => self.append(item),
         }
+    }
+
+    /// Behind all that wait.
+    fn append(&mut self, mut item: Item) {
+        self.counter += 1;
+        item.turn = self.counter;
+        self.put_back(item);
     }
 
     /// Puts a message at the end of a place of parked ones, to go back to its queue at `until`.
@@ -97,12 +106,12 @@ impl Shelf {
             taken.push((self.counter, item));
         }
         for lane in 0..self.ready.len() {
-            while let Some(next) = self.ready[lane].front() {
-                bytes += next.message.size();
+            while let Some(next) = self.ready[lane].first_entry() {
+                bytes += next.get().message.size();
                 if taken.len() >= room.jobs || (bytes > room.bytes && !taken.is_empty()) {
                     return taken;
                 }
-                let Some(item) = self.ready[lane].pop_front() else { break };
+                let item = next.remove();
                 self.counter += 1;
                 self.leased.insert(self.counter, (item.clone(), instant + room.lease));
                 taken.push((self.counter, item));
@@ -114,7 +123,7 @@ impl Shelf {
     fn ripen(&mut self, now: Timestamp, instant: Instant) {
         let later = self.delayed.split_off(&(now, u64::MAX));
         for item in std::mem::replace(&mut self.delayed, later).into_values() {
-            self.lane(&item).push_back(item);
+            self.append(item);
         }
         let expired: Vec<Token> =
             self.leased.iter().filter(|(_, (_, until))| *until <= instant).map(|(token, _)| *token).collect();
@@ -157,7 +166,7 @@ impl Shelf {
         leased.map(|(item, _)| item.message.set_header(JOB_HEADER, life.to_json())).is_some()
     }
 
-    /// Makes a leased message the next of its priority again; false when it was settled or its lease is over.
+    /// Puts a leased message back where it was; false when it was settled or its lease is over.
     pub fn give_back(&mut self, token: Token) -> bool {
         let Some((item, _)) = self.leased.remove(&token) else { return false };
         self.put_back(item);
@@ -171,11 +180,13 @@ impl Shelf {
                 self.returning.insert((until, turn));
                 self.parked.insert(turn, item);
             }
-            None => self.lane(&item).push_front(item),
+            None => {
+                self.lane(&item).insert(item.turn, item);
+            }
         }
     }
 
-    fn lane(&mut self, item: &Item) -> &mut VecDeque<Item> {
+    fn lane(&mut self, item: &Item) -> &mut BTreeMap<u64, Item> {
         &mut self.ready[9 - usize::from(item.priority.unwrap_or(DEFAULT_PRIORITY).min(9))]
     }
 }
