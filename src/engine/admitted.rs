@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::Instant;
 
 use super::budget::Reserved;
@@ -62,6 +62,7 @@ pub(super) enum Leased {
     Here(Lease),
     /// Comes back, unless the lease was lost.
     Away(oneshot::Receiver<Lease>),
+    Lost,
 }
 
 impl Leased {
@@ -70,15 +71,18 @@ impl Leased {
         match self {
             Leased::Here(lease) => Some(lease),
             Leased::Away(lease) => lease.await.ok(),
+            Leased::Lost => None,
         }
     }
 
     /// Hands the lease out for renewal if it is due; it is to be sent back.
     pub fn take_due(&mut self, now: Instant) -> Option<(Lease, oneshot::Sender<Lease>)> {
-        if let Leased::Away(coming) = self
-            && let Ok(lease) = coming.try_recv()
-        {
-            *self = Leased::Here(lease);
+        if let Leased::Away(coming) = self {
+            match coming.try_recv() {
+                Ok(lease) => *self = Leased::Here(lease),
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Closed) => *self = Leased::Lost, // it must not be asked a second time
+            }
         }
         if !matches!(self, Leased::Here(lease) if lease.renew_at <= now) {
             return None;
@@ -86,7 +90,7 @@ impl Leased {
         let (back, away) = oneshot::channel();
         match std::mem::replace(self, Leased::Away(away)) {
             Leased::Here(lease) => Some((lease, back)),
-            Leased::Away(_) => None,
+            Leased::Away(_) | Leased::Lost => None,
         }
     }
 }
