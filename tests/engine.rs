@@ -7,6 +7,8 @@ mod backlog;
 mod batches;
 #[path = "engine/faults.rs"]
 mod faults;
+#[path = "engine/faulty.rs"]
+mod faulty;
 #[path = "engine/outages.rs"]
 mod outages;
 #[path = "engine/pipeline.rs"]
