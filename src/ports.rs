@@ -45,6 +45,8 @@ pub struct Capabilities {
     pub durable: bool,
     /// The ending of a job is kept and can be asked for.
     pub keeps_endings: bool,
+    /// Operators see its jobs and act on them: its system is an [`Admin`].
+    pub operated: bool,
     /// Attempts and crashes are exact, not an upper bound.
     pub exact_attempts: bool,
     pub honours_priority: bool,

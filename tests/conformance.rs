@@ -7,6 +7,8 @@ mod cases;
 mod jobs;
 #[path = "conformance/kinds.rs"]
 mod kinds;
+#[path = "conformance/operators.rs"]
+mod operators;
 #[path = "conformance/parking.rs"]
 mod parking;
 #[path = "conformance/state.rs"]
@@ -39,7 +41,6 @@ suite![
     cases::a_call_that_is_dropped_takes_nothing,
     cases::a_start_mark_is_seen_by_the_next_delivery,
     cases::thousands_in_flight_are_each_delivered_once,
-    cases::a_transfer_is_one_step,
     parking::parked_messages_wait_in_turn_whatever_their_priority,
     parking::what_is_parked_for_too_long_comes_back_into_its_queue,
     parking::a_parked_message_that_is_held_does_not_come_a_second_time,
@@ -50,6 +51,44 @@ suite![
     jobs::a_stop_gives_back_what_runs_and_counts_nothing,
     jobs::a_job_of_three_leases_runs_once,
     jobs::a_marked_job_that_comes_again_is_charged_a_crash,
+];
+
+/// As `suite!`, for what a kind may be exempt from by its [`Capabilities`](windlass::ports::Capabilities): its cases are
+/// listed as ignored, and it must say so.
+macro_rules! suite_of_those_that {
+    ($capability:ident, $why:literal: $($module:ident :: $case:ident),* $(,)?) => {
+        mod $capability {
+            mod memory {
+                #[test]
+                fn is_exempt_and_says_so() {
+                    assert!(!crate::kinds::memory().queue("q").capabilities().$capability, "then the cases are for it too");
+                }
+                $(#[test]
+                #[ignore = $why]
+                fn $case() {})*
+            }
+            mod embedded {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() { crate::$module::$case(crate::kinds::embedded()).await; })*
+            }
+        }
+    };
+}
+
+suite_of_those_that![transfers, "queues in memory move nothing in one step": cases::a_transfer_is_one_step];
+
+suite_of_those_that![operated, "operators do not reach queues in memory":
+    operators::a_job_is_there_once_however_often_it_is_submitted,
+    operators::of_jobs_submitted_together_all_are_kept_or_none,
+    operators::jobs_are_found_by_state_and_by_what_is_known_of_them,
+    operators::pages_follow_each_other_without_gap_or_repetition,
+    operators::a_paused_queue_hands_out_nothing_until_it_is_resumed,
+    operators::a_waiting_job_is_cancelled_into_the_dead_letters_or_for_good,
+    operators::what_runs_has_ended_or_is_unknown_is_not_cancelled,
+    operators::a_delayed_job_runs_now_when_asked,
+    operators::a_replayed_dead_letter_comes_again_as_it_was_with_a_new_life,
+    operators::a_discarded_dead_letter_is_gone_for_good,
+    operators::whoever_waits_for_the_end_of_a_job_is_told,
 ];
 
 /// As `suite!`, for the state stores.

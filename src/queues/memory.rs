@@ -138,6 +138,7 @@ impl Queue for MemoryQueue {
             transfers: false,
             durable: false,
             keeps_endings: false,
+            operated: false,
             exact_attempts: true,
             honours_priority: true,
             chooses: false,

@@ -219,9 +219,6 @@ pub async fn thousands_in_flight_are_each_delivered_once(kind: Kind) {
 
 pub async fn a_transfer_is_one_step(kind: Kind) {
     let queue = kind.queue("q");
-    if !queue.capabilities().transfers {
-        return;
-    }
     send(&queue, "a").await;
     let mut source = source_of(&queue).await;
     let life = Life { attempt: 1, ..Life::default() };

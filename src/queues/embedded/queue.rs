@@ -40,6 +40,7 @@ impl Queue for EmbeddedQueue {
             transfers: true,
             durable: true,
             keeps_endings: true,
+            operated: true,
             exact_attempts: true,
             honours_priority: true,
             chooses: true,
