@@ -9,6 +9,8 @@ mod death;
 mod driven;
 #[path = "executors/kinds.rs"]
 mod kinds;
+#[path = "executors/lines.rs"]
+mod lines;
 #[path = "executors/protocol.rs"]
 mod protocol;
 #[path = "executors/python.rs"]

@@ -64,6 +64,18 @@ def misbehave(id, deed, value):
     return True
 
 
+def mingle(id, name, data):
+    """Writes at the same time as others, on every way there is, and is answered when all have written."""
+    send({"log": {"id": id, "line": "at the gate"}})
+    deeds.perform({"do": "gate", "value": data["open"]}, lambda line: None)
+    for number in range(data["value"]):
+        send({"log": {"id": id, "line": f"line {number} of {name}"}})
+        print(f"word {number} of {name}", file=sys.stderr if number % 2 else sys.stdout, flush=True)
+    deeds.perform({"do": "gate", "value": data["close"]}, lambda line: None)
+    send({"done": {"id": id}})
+    send({"log": {"id": id, "line": f"late line of {name}"}})
+
+
 def answer(run):
     id, job = run["id"], run["job"]
     data = job.get("data")
@@ -71,6 +83,8 @@ def answer(run):
         return send({"done": {"id": id, "output_base64": job["data_base64"]}})
     if misbehave(id, data["do"], data.get("value")):
         return None
+    if data["do"] == "mingle":
+        return mingle(id, job["id"], data)
     if data["do"] == "job":
         return send({"done": {"id": id, "output": {key: job[key] for key in job if key != "data"}}})
     try:
