@@ -38,6 +38,7 @@ suite![
     cases::a_delayed_message_comes_within_a_second_of_its_time,
     cases::higher_priorities_come_first_and_equal_ones_in_order,
     cases::a_source_keeps_to_the_room_it_is_given,
+    cases::a_message_of_64_mebibytes_stops_nobody,
     cases::a_call_that_is_dropped_takes_nothing,
     cases::a_start_mark_is_seen_by_the_next_delivery,
     cases::thousands_in_flight_are_each_delivered_once,

@@ -163,6 +163,20 @@ pub async fn a_source_keeps_to_the_room_it_is_given(kind: Kind) {
     assert_eq!(source.next(Room { bytes: 10, ..ROOM }).await.unwrap().len(), 1, "a first one that is larger comes alone");
 }
 
+pub async fn a_message_of_64_mebibytes_stops_nobody(kind: Kind) {
+    let queue = kind.queue("q");
+    let vast = "x".repeat(64 << 20);
+    for body in ["before", &vast, "after"] {
+        send(&queue, body).await;
+    }
+    let mut source = source_of(&queue).await;
+    for length in [6, 64 << 20, 5] {
+        let delivery = one(&mut source).await;
+        assert_eq!(delivery.message.body.len(), length);
+        ack(delivery).await;
+    }
+}
+
 pub async fn a_call_that_is_dropped_takes_nothing(kind: Kind) {
     let queue = kind.queue("q");
     let mut source = source_of(&queue).await;

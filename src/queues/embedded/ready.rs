@@ -251,6 +251,7 @@ impl Ready {
     /// Takes the messages that were read; of `heads`, the others are not there any more.
     pub fn loaded(&mut self, heads: &[Head], jobs: Vec<Waiting>) {
         self.reading = false;
+        self.hungry = false; // said while this was read; who still misses one says it again
         let mut jobs = jobs.into_iter().peekable();
         for head in heads {
             match jobs.next_if(|job| job.place == head.place) {
