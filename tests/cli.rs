@@ -16,6 +16,8 @@ mod input;
 mod letters;
 #[path = "cli/looking.rs"]
 mod looking;
+#[path = "cli/nonsense.rs"]
+mod nonsense;
 #[path = "cli/plugins.rs"]
 mod plugins;
 #[path = "cli/reloading.rs"]
