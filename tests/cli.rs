@@ -24,6 +24,8 @@ mod plugins;
 mod reloading;
 #[path = "cli/schedules.rs"]
 mod schedules;
+#[path = "cli/starving.rs"]
+mod starving;
 #[path = "cli/submitting.rs"]
 mod submitting;
 #[path = "cli/worker.rs"]

@@ -3,7 +3,7 @@ use std::process::Command;
 use crate::workshop::Workshop;
 
 /// Runs a script on a small disk of its own, in a user namespace; none where the machine forbids that, as `./test` says too.
-fn on_small_disk(workshop: &Workshop, script: &str) -> Option<String> {
+pub fn on_small_disk(workshop: &Workshop, script: &str) -> Option<String> {
     let mount = "mkdir disk && mount -t tmpfs -o size=2m tmpfs disk && cd disk";
     let namespace = |script: &str| {
         let mut command = Command::new("unshare");

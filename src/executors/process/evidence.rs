@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How often the out-of-memory killer has struck in our control group; `None` where the kernel does not tell.
 pub fn out_of_memory_kills() -> Option<u64> {
@@ -13,9 +14,19 @@ pub fn out_of_memory_kills() -> Option<u64> {
     kills(std::str::from_utf8(&text[..read]).ok()?)
 }
 
-/// Whether it has struck since `before` was read.
+/// Whether it has struck since `before` was read, at none that was told of already: a process that lives long sees many
+/// strikes at others.
 pub fn out_of_memory_since(before: Option<u64>) -> bool {
-    matches!((before, out_of_memory_kills()), (Some(before), Some(now)) if now > before)
+    static TOLD: AtomicU64 = AtomicU64::new(0);
+    let (Some(before), Some(now)) = (before, out_of_memory_kills()) else { return false };
+    let next = |told: u64| one_more(before, told, now);
+    TOLD.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+}
+
+/// The count up to which strikes are told of, with one more; none when all are.
+fn one_more(before: u64, told: u64, now: u64) -> Option<u64> {
+    let known = before.max(told);
+    (known < now).then_some(known + 1)
 }
 
 /// Version 2 keeps the count in `memory.events`, version 1 in `memory.oom_control`. Inside a container the control group
@@ -44,7 +55,15 @@ fn kills(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::kills;
+    use super::{kills, one_more};
+
+    #[test]
+    fn each_strike_is_told_of_once() {
+        assert_eq!(one_more(3, 0, 3), None);
+        assert_eq!(one_more(3, 0, 5), Some(4), "of two that were struck at once");
+        assert_eq!(one_more(3, 4, 5), Some(5));
+        assert_eq!(one_more(3, 5, 5), None, "it was there when others were struck");
+    }
 
     #[test]
     fn the_count_is_read_from_both_versions_of_control_groups() {
