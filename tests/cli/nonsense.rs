@@ -1,3 +1,5 @@
+#![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
+
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
