@@ -1,7 +1,9 @@
 //! Whose turn it is: shares of slot time by weight, by the virtual clocks of weighted fair queueing.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::hash::Hash;
+
+use foldhash::{HashMap, HashMapExt as _};
 
 /// What one microsecond of slot time adds to the clock of a member of weight 1.
 const TICK: u64 = 1 << 10;

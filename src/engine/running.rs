@@ -1,8 +1,8 @@
 //! The jobs that run now: looked up by operators, cancelled by them or by the stop.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use foldhash::HashMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 

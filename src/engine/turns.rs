@@ -14,10 +14,10 @@ mod streams;
 mod tests;
 mod timers;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::{HashMap, HashMapExt as _};
 use slab::Slab;
 use tokio::time::Instant;
 
@@ -75,7 +75,7 @@ pub(super) struct Turns<T> {
     by_key: HashMap<StreamKey, usize>,
     tenants: HashMap<Party, Tenant>,
     turns: Fair<Party>,
-    weights: HashMap<Arc<str>, u32>,
+    weights: std::collections::HashMap<Arc<str>, u32>,
     gates: Slab<Shared>,
     gates_by_key: HashMap<GateKey, usize>,
     lanes: Slab<Lane>,
@@ -86,7 +86,7 @@ pub(super) struct Turns<T> {
     /// Jobs of one stream that may wait here before its source is asked for others instead.
     quota: usize,
     strands: Strands,
-    waits: HashMap<Wait, u64>,
+    waits: std::collections::HashMap<Wait, u64>,
 }
 
 struct Entry<T> {
@@ -114,7 +114,7 @@ pub(super) struct Ticket {
 
 impl<T> Turns<T> {
     /// `weights` are those of tenants that have another than 1.
-    pub fn new(weights: HashMap<Arc<str>, u32>, quota: usize) -> Self {
+    pub fn new(weights: std::collections::HashMap<Arc<str>, u32>, quota: usize) -> Self {
         Turns {
             entries: Slab::new(),
             arrivals: 0,
@@ -131,7 +131,7 @@ impl<T> Turns<T> {
             ready: 0,
             quota: quota.max(1),
             strands: Strands::default(),
-            waits: HashMap::new(),
+            waits: std::collections::HashMap::new(),
         }
     }
 
@@ -283,7 +283,7 @@ impl<T> Turns<T> {
     }
 
     /// How often something had to wait since the last time.
-    pub fn waits(&mut self) -> HashMap<Wait, u64> {
+    pub fn waits(&mut self) -> std::collections::HashMap<Wait, u64> {
         std::mem::take(&mut self.waits)
     }
 

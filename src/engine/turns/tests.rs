@@ -14,7 +14,7 @@ fn facts(tenant: &str, kind: &str, key: Option<&str>, rules: &Arc<Rules>) -> Fac
 }
 
 fn turns<T>() -> Turns<T> {
-    Turns::new(HashMap::new(), 1000)
+    Turns::new(std::collections::HashMap::new(), 1000)
 }
 
 fn per_second(count: u32) -> Limit {
@@ -171,7 +171,7 @@ fn limits_of_a_tenant_and_of_a_key_bind_only_them() {
 
 #[test]
 fn sources_are_asked_for_others_while_one_stream_or_key_fills_the_window() {
-    let mut turns = Turns::new(HashMap::new(), 100);
+    let mut turns = Turns::new(std::collections::HashMap::new(), 100);
     let (ordered, mut now) = (Arc::new(Rules { ordered: true, ..rules() }), Instant::now());
     for number in 0..60 {
         turns.add(facts("a", "t", Some("x"), &ordered), number, now);
