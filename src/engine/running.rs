@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::context::Context;
+use crate::ports::Context;
 
 type Key = (Arc<str>, Arc<str>);
 
