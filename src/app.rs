@@ -74,7 +74,7 @@ impl App {
         let schedules = schedules::schedules(config, &systems, shared.clock, &telemetry)?;
         let desk = systems.desk(config, Some(shared.clone())).with_reload(on_reload(&reloader));
         let desk = Arc::new(desk.with_schedules(schedules.clone()));
-        let watch = Arc::new(Watch::new(shared.clone(), &pools, &systems, &telemetry));
+        let watch = Arc::new(Watch::new(shared.clone(), &pools, &desk, &telemetry));
         let closing = desk.closing.clone();
         let mut listeners = listen(config, loaded, &desk, &systems, &closing).await?;
         serve_probes(config, telemetry.clone(), watch.clone(), &closing, &mut listeners).await?;

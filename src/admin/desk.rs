@@ -160,7 +160,8 @@ impl Desk {
     }
 
     /// The block's name of a queue that a system calls `inner`; what lies beside one keeps its suffix.
-    fn outer(&self, system: usize, inner: &Arc<str>) -> Arc<str> {
+    #[must_use]
+    pub fn outer(&self, system: usize, inner: &Arc<str>) -> Arc<str> {
         let named = |inner: &str| self.queues.iter().find(|place| place.system == system && &*place.inner == inner);
         if let Some(place) = named(inner) {
             return place.name.clone();
