@@ -18,12 +18,16 @@ mod letters;
 mod looking;
 #[path = "cli/plugins.rs"]
 mod plugins;
+#[path = "cli/probes.rs"]
+mod probes;
 #[path = "cli/reloading.rs"]
 mod reloading;
 #[path = "cli/schedules.rs"]
 mod schedules;
 #[path = "cli/submitting.rs"]
 mod submitting;
+#[path = "cli/waits.rs"]
+mod waits;
 #[path = "cli/worker.rs"]
 mod worker;
 #[path = "cli/workshop.rs"]

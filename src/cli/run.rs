@@ -58,10 +58,10 @@ fn announce(loaded: &Loaded, app: &App) {
     for (name, pool) in &config.pools {
         tracing::info!("pool {name} takes jobs from {} with {} slots", pool.from.join(", "), pool.slots);
     }
-    if let Some(address) = config.api.listen {
+    if let Some(address) = app.api {
         tracing::info!("jobs and administration: http://{address}");
     }
-    if let Some(address) = config.telemetry.listen {
+    if let Some(address) = app.probes {
         tracing::info!("metrics, health, ready: http://{address}/metrics");
     }
     tracing::info!(worker = %app.shared.worker, "windlass {} is ready", env!("CARGO_PKG_VERSION"));
