@@ -8,6 +8,8 @@ mod batches;
 mod breakers;
 #[path = "cli/disk.rs"]
 mod disk;
+#[path = "cli/filters.rs"]
+mod filters;
 #[path = "cli/help.rs"]
 mod help;
 #[path = "cli/input.rs"]
@@ -24,6 +26,8 @@ mod probes;
 mod reloading;
 #[path = "cli/schedules.rs"]
 mod schedules;
+#[path = "cli/sent.rs"]
+mod sent;
 #[path = "cli/submitting.rs"]
 mod submitting;
 #[path = "cli/waits.rs"]
