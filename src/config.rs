@@ -33,7 +33,7 @@ pub use queue::{Queue, QueueKind};
 pub use route::Route;
 pub use schedule::Schedule;
 
-pub use source::{Loaded, Refused, load, locate};
+pub use source::{Loaded, Refused, load, load_to_operate, locate};
 pub use state::State;
 pub use worker::{Api, Listen, Telemetry, Worker};
 
