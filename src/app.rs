@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Loaded};
 use crate::engine::budget::Budget;
 use crate::engine::{Engine, Shared};
+use crate::ports::QueueStats;
 use crate::telemetry::{Telemetry, probes};
 use progress::Watch;
 pub use queues::{Opened, Systems};
@@ -94,16 +95,19 @@ impl App {
         Ok(App { shared, desk, reloader, systems, api, probes, engine, listeners, closing, grace })
     }
 
-    /// Stops in two stages, then closes what it stood on. [`Shared::abandon`] cuts the first stage short.
-    pub async fn stop(self) {
-        let App { engine, reloader, mut listeners, systems, closing, grace, .. } = self;
+    /// Stops in two stages, then closes what it stood on; answers the last counts of its queues. [`Shared::abandon`] cuts
+    /// the first stage short.
+    pub async fn stop(self) -> Vec<QueueStats> {
+        let App { engine, reloader, desk, mut listeners, systems, closing, grace, .. } = self;
         engine.stop(grace).await;
+        let queues = desk.stats().await.unwrap_or_default();
         let executors = reloader.executors().await;
         let stops = executors.iter().map(|executor| executor.stop(reload::STOP));
         futures_util::future::join_all(stops).await;
         closing.cancel();
         while listeners.join_next().await.is_some() {}
         systems.close().await;
+        queues
     }
 }
 

@@ -6,6 +6,8 @@ mod after;
 mod batches;
 #[path = "cli/breakers.rs"]
 mod breakers;
+#[path = "cli/demo.rs"]
+mod demo;
 #[path = "cli/disk.rs"]
 mod disk;
 #[path = "cli/filters.rs"]

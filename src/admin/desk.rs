@@ -181,7 +181,10 @@ impl Desk {
     }
 
     /// One line per queue, dead letters included, system after system.
-    pub(super) async fn stats(&self) -> Result<Vec<QueueStats>, Refusal> {
+    ///
+    /// # Errors
+    /// When a system does not answer.
+    pub async fn stats(&self) -> Result<Vec<QueueStats>, Refusal> {
         let mut all = Vec::new();
         for (index, system) in self.systems.iter().enumerate() {
             let stats = system.admin.stats().await?;

@@ -1,6 +1,12 @@
 //! What an orchestrator and a scraper see of a real worker, and what its signals do.
 
-use nix::sys::signal::Signal;
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpStream;
+use std::process::Stdio;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
 
 use crate::workshop::{Workshop, until};
 
@@ -89,4 +95,32 @@ fn the_metrics_of_a_worker_are_the_text_that_a_scraper_reads() {
     ] {
         assert!(text.contains(&format!("{line}\n")), "{line} in\n{text}");
     }
+}
+
+#[test]
+fn a_worker_for_programs_tells_where_it_listens_and_how_it_ended() {
+    let workshop = Workshop::new();
+    workshop.write("windlass.yaml", &CONFIG.replace("api: { listen: null }", "api: { listen: 127.0.0.1:0 }"));
+    workshop.write("gone.py", "");
+    let mut command = workshop.command(&["run", "--json"]);
+    let mut worker = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(worker.stdout.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    let ready = next();
+    assert_eq!((&ready["event"], &ready["pid"]), (&"ready".into(), &worker.id().into()), "{ready}");
+    for listens in ["api", "telemetry"] {
+        TcpStream::connect(ready[listens].as_str().unwrap()).unwrap();
+    }
+    workshop.run(&["submit", "short", "7", "--wait", "60s"]).done();
+    kill(Pid::from_raw(worker.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    assert_eq!(next(), json!({ "event": "stopping", "running": 0, "grace": "1h" }));
+    let stopped = next();
+    assert_eq!((&stopped["event"], &stopped["in_time"]), (&"stopped".into(), &true.into()), "{stopped}");
+    let queue = &stopped["queues"][0];
+    assert_eq!((&queue["queue"], &queue["completed"]), (&"jobs".into(), &1.into()), "{stopped}");
+    let output = worker.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let log = String::from_utf8(output.stderr).unwrap();
+    let log: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(log.iter().any(|line| line["message"].as_str().unwrap().ends_with("is ready")), "{log:?}");
 }
