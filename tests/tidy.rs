@@ -138,7 +138,7 @@ fn walk(folder: &Path, files: &mut Vec<(String, String)>) {
 
 /// The part of a file before the unit tests that stand in it.
 fn product(text: &str) -> &str {
-    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text)
+    text.split("\nmod tests {").next().unwrap_or(text)
 }
 
 fn report(what: &str, found: Vec<String>) {
@@ -227,6 +227,11 @@ fn layers_point_only_downwards() {
                 wrong.push(format!("{name} uses {root}{used}"));
             }
             unused.retain(|pair| *pair != (layer, used.as_str()));
+        }
+        // the same by another spelling: up to the root of the crate and down again
+        let depth = name.trim_start_matches("src/").split('/').count();
+        if product(&text).contains(&"super::".repeat(depth)) {
+            wrong.push(format!("{name} leaves its module by super::"));
         }
     }
     report("these look upwards or sideways", wrong);
