@@ -6,7 +6,7 @@ use foldhash::HashMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::context::Context;
+use crate::ports::Context;
 
 type Key = (Arc<str>, Arc<str>);
 

@@ -9,7 +9,6 @@ use tokio::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::Instant;
 
 use super::admitted::{Admitted, Lease, SUSPICION, Work};
-use super::context::Context;
 use super::order::Head;
 use super::pool::Pool;
 use super::routes::Route;
@@ -18,7 +17,7 @@ use super::settle::Held;
 use crate::clock::between;
 use crate::job::{Job, Malformed};
 use crate::outcome::{Class, Failure, Interruption, Outcome, Reason, Verdict};
-use crate::ports::QueueError;
+use crate::ports::{Context, QueueError};
 use crate::retry::{self, Moment, Policy};
 use crate::telemetry::Wait;
 
