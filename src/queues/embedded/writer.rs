@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use super::fold::Fold;
 use super::inbox::Patience;
 use super::known::Known;
 use super::ledger::{Ledger, Line};
@@ -39,6 +40,7 @@ const GATHER: u32 = 4;
 
 struct Writer<'c> {
     connection: &'c Connection,
+    fold: Fold,
     statements: Statements<'c>,
     shared: Arc<Shared>,
     ledger: Ledger,
@@ -84,6 +86,7 @@ impl Writer<'_> {
                 if self.known.is_full() {
                     self.tidy_ids();
                 }
+                self.fold.after_commit(self.connection);
             }
             self.tick();
             if !open {
@@ -252,7 +255,8 @@ impl Writer<'_> {
     }
 
     /// The orderly end: the log is folded into the file, and nobody is suspected at the next start.
-    fn finish(&self) {
+    fn finish(self) {
+        drop(self.fold);
         self.shared.readers.close();
         let fold = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         let clean = self.shared.leases().mark_clean();
