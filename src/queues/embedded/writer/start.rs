@@ -1,5 +1,6 @@
 //! How the writer starts: what the last owner left running is noted, then the thread takes over.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -99,6 +100,7 @@ fn prepare(connection: &Connection, fold: Fold, shared: Arc<Shared>) -> rusqlite
         now: shared.options.clock.now(),
         next_due: connection.query_row("SELECT min(at) FROM due", [], |row| row.get(0))?,
         next_tick: Instant::now(),
+        bulky: VecDeque::new(),
         answered: 0,
         commit_time: Duration::ZERO,
         named: Vec::new(),
