@@ -60,6 +60,11 @@ impl<K: Clone + Eq + Hash + Ord> Fair<K> {
         self.members.remove(key);
     }
 
+    /// Those that have something to run, in the order of their turns.
+    pub fn in_turn(&self) -> impl Iterator<Item = &K> {
+        self.waiting.iter().map(|(_, key)| key)
+    }
+
     /// Whose turn it is.
     pub fn first(&self) -> Option<&K> {
         self.waiting.first().map(|(_, key)| key)

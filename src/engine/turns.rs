@@ -33,6 +33,9 @@ use strands::Strands;
 use streams::{Party, Stream, StreamKey, Tenant};
 use timers::{Timer, Timers};
 
+/// A party that has come and gone is counted on to come back for this long.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
 /// How the jobs of a route take turns.
 #[derive(Debug)]
 pub struct Rules {
@@ -87,6 +90,8 @@ pub(super) struct Turns<T> {
     quota: usize,
     strands: Strands,
     waits: std::collections::HashMap<Wait, u64>,
+    /// Until when more than one party counts as present.
+    shared_until: Option<Instant>,
 }
 
 struct Entry<T> {
@@ -132,6 +137,7 @@ impl<T> Turns<T> {
             quota: quota.max(1),
             strands: Strands::default(),
             waits: std::collections::HashMap::new(),
+            shared_until: None,
         }
     }
 
@@ -142,10 +148,18 @@ impl<T> Turns<T> {
         self.enlist(stream);
         let id = self.entries.insert(Entry { item, facts, arrival, stream, lane, place: Place::Queue });
         self.arrived(stream);
+        if self.tenants.len() > 1 {
+            self.shared_until = Some(now + REMEMBERED);
+        }
         match lane {
             Some(lane) => self.join_lane(lane, id),
             None => self.line_up(id),
         }
+    }
+
+    /// Whether more than one party is here, or was lately.
+    pub fn is_shared(&self, now: Instant) -> bool {
+        self.shared_until.is_some_and(|until| now < until)
     }
 
     /// Takes a job in that was held until `until` as the head of its key.
@@ -158,10 +172,10 @@ impl<T> Turns<T> {
         }
     }
 
-    /// The next job to run, if any may run now.
-    pub fn next(&mut self, now: Instant) -> Option<(Ticket, T)> {
+    /// The next job to run, if any may run now; with `few`, of the parties that run fewer jobs than that.
+    pub fn next(&mut self, few: Option<usize>, now: Instant) -> Option<(Ticket, T)> {
         self.fire(now);
-        while let Some(stream) = self.first_stream() {
+        while let Some(stream) = self.first_stream(few) {
             let gates = self.streams[stream].gates;
             let started = self.try_start(stream, gates, now);
             self.pass_on(gates, now);
@@ -307,6 +321,11 @@ impl<T> Turns<T> {
     /// How many could start now if there were slots for all.
     pub fn ready(&self) -> usize {
         self.ready
+    }
+
+    /// Whether any of them is of a party that runs fewer jobs than that.
+    pub fn is_ready(&self, few: usize) -> bool {
+        self.first_stream(Some(few)).is_some()
     }
 
     /// When [`Turns::next`] may have something that it does not have now.

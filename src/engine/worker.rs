@@ -77,6 +77,7 @@ impl Pool {
     /// Of a job that ends without a run.
     async fn end(&self, verdict: &Verdict, job: &Job, held: Held) -> Option<(Admitted, Instant)> {
         self.settle(verdict, job, None, held).await;
+        self.window.wake_taker(); // see `Pool::looks`
         None
     }
 
