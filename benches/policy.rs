@@ -1,9 +1,9 @@
 //! What order, shares and limits cost, and what they reach.
 //!
-//! `cargo bench --bench policy` runs three parts, or those that are named: `overhead` (every policy on and none binding,
-//! beside none, in turn), `keys` (100,000 keys in order by Zipf's law, beside what the hottest key allows) and `fair` (a
-//! small tenant alone and beside a flood, in turn). `WINDLASS_BENCH_DIR` names the disk, `WINDLASS_BENCH_ROUNDS` and
-//! `WINDLASS_BENCH_SECONDS` the effort.
+//! `cargo bench --bench policy` runs four parts, or those that are named: `overhead` (every policy on and none binding,
+//! beside none, in turn), `keys` (100,000 keys in order by Zipf's law, beside what the hottest key allows), `fair` (a small
+//! tenant alone, beside a flood and while it comes, in turn) and `parked` (what memory jobs take beside a shut executor).
+//! `WINDLASS_BENCH_DIR` names the disk, `WINDLASS_BENCH_ROUNDS` and `WINDLASS_BENCH_SECONDS` the effort.
 #![expect(clippy::expect_used, reason = "a bench fails by panicking")]
 
 #[path = "embedded/engine.rs"]
@@ -14,6 +14,8 @@ mod fair;
 mod keys;
 #[path = "embedded/measure.rs"]
 mod measure;
+#[path = "policy/parked.rs"]
+mod parked;
 
 use std::time::Duration;
 
@@ -74,5 +76,8 @@ fn main() {
     }
     if asked("fair") {
         fair::run(&load, rounds.min(3));
+    }
+    if asked("parked") {
+        parked::run(&load);
     }
 }

@@ -6,6 +6,7 @@ mod queues;
 pub mod reload;
 mod schedules;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Loaded};
 use crate::engine::budget::Budget;
 use crate::engine::{Engine, Shared};
+use crate::ports::QueueStats;
 use crate::telemetry::{Telemetry, probes};
 use progress::Watch;
 pub use queues::{Opened, Systems};
@@ -49,6 +51,9 @@ pub struct App {
     pub desk: Arc<Desk>,
     pub reloader: Arc<Reloader>,
     pub systems: Arc<Systems>,
+    /// What it listens on: where the config leaves the port to the system (0), the one that it got.
+    pub api: Option<SocketAddr>,
+    pub probes: Option<SocketAddr>,
     engine: Engine,
     listeners: JoinSet<()>,
     closing: CancellationToken,
@@ -74,10 +79,10 @@ impl App {
         let schedules = schedules::schedules(config, &systems, shared.clock, &telemetry)?;
         let desk = systems.desk(config, Some(shared.clone())).with_reload(on_reload(&reloader));
         let desk = Arc::new(desk.with_schedules(schedules.clone()));
-        let watch = Arc::new(Watch::new(shared.clone(), &pools, &systems, &telemetry));
+        let watch = Arc::new(Watch::new(shared.clone(), &pools, &desk, &telemetry));
         let closing = desk.closing.clone();
-        let mut listeners = listen(config, loaded, &desk, &systems, &closing).await?;
-        serve_probes(config, telemetry.clone(), watch.clone(), &closing, &mut listeners).await?;
+        let (mut listeners, api) = listen(config, loaded, &desk, &systems, &closing).await?;
+        let probes = serve_probes(config, telemetry.clone(), watch.clone(), &closing, &mut listeners).await?;
         listeners.spawn(upkeep(telemetry, watch, closing.clone()));
         parts::warm(executors.iter()).await;
         drop(executors);
@@ -87,19 +92,22 @@ impl App {
         if let Some(schedules) = schedules {
             listeners.spawn(schedules.run(shared.stop.clone()));
         }
-        Ok(App { shared, desk, reloader, systems, engine, listeners, closing, grace })
+        Ok(App { shared, desk, reloader, systems, api, probes, engine, listeners, closing, grace })
     }
 
-    /// Stops in two stages, then closes what it stood on. [`Shared::abandon`] cuts the first stage short.
-    pub async fn stop(self) {
-        let App { engine, reloader, mut listeners, systems, closing, grace, .. } = self;
+    /// Stops in two stages, then closes what it stood on; answers the last counts of its queues. [`Shared::abandon`] cuts
+    /// the first stage short.
+    pub async fn stop(self) -> Vec<QueueStats> {
+        let App { engine, reloader, desk, mut listeners, systems, closing, grace, .. } = self;
         engine.stop(grace).await;
+        let queues = desk.stats().await.unwrap_or_default();
         let executors = reloader.executors().await;
         let stops = executors.iter().map(|executor| executor.stop(reload::STOP));
         futures_util::future::join_all(stops).await;
         closing.cancel();
         while listeners.join_next().await.is_some() {}
         systems.close().await;
+        queues
     }
 }
 
@@ -120,8 +128,8 @@ async fn listen(
     desk: &Arc<Desk>,
     systems: &Systems,
     closing: &CancellationToken,
-) -> Result<JoinSet<()>, StartError> {
-    let mut listeners = JoinSet::new();
+) -> Result<(JoinSet<()>, Option<SocketAddr>), StartError> {
+    let (mut listeners, mut api) = (JoinSet::new(), None);
     for path in systems.sockets() {
         let socket = admin::bind_socket(&path).map_err(|error| StartError::Other(error.to_string()))?;
         listeners.spawn(admin::serve_socket(socket, admin::router(desk.clone(), Access::Trusted), closing.clone()));
@@ -132,9 +140,10 @@ async fn listen(
         let access = token.map_or(Access::Loopback, |token| Access::token(&token));
         let bound = admin::bind_tcp(address.0, &access).await;
         let listener = bound.map_err(|error| StartError::Other(error.to_string()))?;
+        api = listener.local_addr().ok();
         listeners.spawn(admin::serve_tcp(listener, admin::router(desk.clone(), access), closing.clone()));
     }
-    Ok(listeners)
+    Ok((listeners, api))
 }
 
 async fn serve_probes(
@@ -143,14 +152,14 @@ async fn serve_probes(
     watch: Arc<Watch>,
     closing: &CancellationToken,
     listeners: &mut JoinSet<()>,
-) -> Result<(), StartError> {
-    let Some(address) = config.telemetry.listen else { return Ok(()) };
+) -> Result<Option<SocketAddr>, StartError> {
+    let Some(address) = config.telemetry.listen else { return Ok(None) };
     let listener = tokio::net::TcpListener::bind(address.0).await.map_err(|error| {
         StartError::Other(format!("telemetry.listen: cannot listen on {address}: {error}; choose another port, or null"))
     })?;
-    let router = probes::router(telemetry, watch);
+    let (router, bound) = (probes::router(telemetry, watch), listener.local_addr().ok());
     listeners.spawn(admin::serve_tcp(listener, router, closing.clone()));
-    Ok(())
+    Ok(bound)
 }
 
 /// What the API does when it is asked to reload.

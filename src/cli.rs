@@ -99,14 +99,18 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   windlass run
   windlass run --config deploy/windlass.yaml --log debug
+  windlass run --json 2>worker.log | jq .event
 
 The first signal stops it in order: nothing new is taken, and what runs may end
-within worker.grace. The second one hands back what still runs at once.";
+within worker.grace. The second one hands back what still runs at once. With
+--json the log is JSON too, and documents say when it is ready (with the
+addresses that it got), stopping and stopped (with the counts of its queues).";
 
 const DEMO_EXAMPLES: &str = "\
 Examples:
   windlass demo
-  windlass demo --directory /tmp/windlass-demo";
+  windlass demo --directory /tmp/windlass-demo
+  windlass demo --json | tail -n 1 | jq .audit.ok";
 
 impl Globals {
     /// The config file in use; none for the defaults.
@@ -141,11 +145,12 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command, globals: &Globals, screen: &mut Screen) -> Result<Exit, Failure> {
     if !matches!(command, Command::Run) {
-        start_log(LogFormat::Human, globals, "warn")?; // a worker's log is as its config says
+        let format = if globals.json && matches!(command, Command::Demo { .. }) { LogFormat::Json } else { LogFormat::Human };
+        start_log(format, globals, "warn")?; // a worker's log is as its config says
     }
     match command {
-        Command::Run => work(globals),
-        Command::Demo { directory } => perform(directory),
+        Command::Run => work(globals, screen),
+        Command::Demo { directory } => perform(directory, globals.json),
         Command::Check(args) => check::run(&args, globals, screen),
         Command::Explain(args) => explain::run(&args, globals, screen),
         Command::Schema(args) => schema::run(&args, screen),
@@ -169,19 +174,20 @@ fn start_log(format: LogFormat, globals: &Globals, directives: &str) -> Result<(
     logs::start(format, &globals.directives().unwrap_or_else(|| directives.to_owned())).map_err(Failure::usage)
 }
 
-fn work(globals: &Globals) -> Result<Exit, Failure> {
+fn work(globals: &Globals, screen: &mut Screen) -> Result<Exit, Failure> {
     let loaded = config::load(globals.file().as_deref()).map_err(Failure::config)?;
     let telemetry = &loaded.config.telemetry;
-    start_log(telemetry.log, globals, &telemetry.level)?;
+    let format = if globals.json { LogFormat::Json } else { telemetry.log };
+    start_log(format, globals, &telemetry.level)?;
     for warning in &loaded.warnings {
         tracing::warn!("{}: {}", warning.key, warning.message);
     }
-    runtime(&mut Builder::new_multi_thread())?.block_on(run::run(&loaded))?;
+    runtime(&mut Builder::new_multi_thread())?.block_on(run::run(&loaded, screen))?;
     Ok(Exit::Done)
 }
 
-fn perform(directory: Option<PathBuf>) -> Result<Exit, Failure> {
-    runtime(&mut Builder::new_multi_thread())?.block_on(demo::run(directory)).map_err(Failure::failed)?;
+fn perform(directory: Option<PathBuf>, json: bool) -> Result<Exit, Failure> {
+    runtime(&mut Builder::new_multi_thread())?.block_on(demo::run(directory, json)).map_err(Failure::failed)?;
     Ok(Exit::Done)
 }
 

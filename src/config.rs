@@ -14,7 +14,6 @@ pub mod queue;
 mod read;
 pub mod route;
 pub mod schedule;
-pub mod secret;
 pub mod source;
 pub mod state;
 pub mod worker;
@@ -25,6 +24,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use crate::routing::RouteTable;
+pub use crate::secret::Secret;
 pub use after::{NextJob, UniqueJobs};
 pub use executor::Executor;
 pub use pool::Pool;
@@ -32,8 +32,8 @@ pub use problem::Problem;
 pub use queue::{Queue, QueueKind};
 pub use route::Route;
 pub use schedule::Schedule;
-pub use secret::Secret;
-pub use source::{Loaded, Refused, load, locate};
+
+pub use source::{Loaded, Refused, load, load_to_operate, locate};
 pub use state::State;
 pub use worker::{Api, Listen, Telemetry, Worker};
 

@@ -4,7 +4,6 @@ mod admitted;
 mod beyond;
 pub mod breaker;
 pub mod budget;
-pub mod context;
 pub mod exit;
 mod fair;
 pub mod guard;

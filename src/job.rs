@@ -5,6 +5,7 @@ pub mod event;
 pub mod failure;
 pub mod life;
 pub mod next;
+pub mod object;
 
 use std::sync::Arc;
 
@@ -147,6 +148,15 @@ pub struct Job {
     pub life: Life,
 }
 
+/// Appends two lower-case digits for each byte.
+fn hex(text: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+}
+
 impl Job {
     /// A stand-in for a message that cannot be decoded, so that its end has a name.
     #[must_use]
@@ -188,7 +198,13 @@ impl Job {
         self.traceparent.clone().unwrap_or_else(|| {
             let trace = xxhash_rust::xxh3::xxh3_128(self.id.as_bytes()).max(1);
             let span = xxhash_rust::xxh3::xxh3_64(self.id.as_bytes()).max(1);
-            format!("00-{trace:032x}-{span:016x}-01").into()
+            let mut text = String::with_capacity(55);
+            text.push_str("00-");
+            hex(&mut text, &trace.to_be_bytes());
+            text.push('-');
+            hex(&mut text, &span.to_be_bytes());
+            text.push_str("-01");
+            text.into()
         })
     }
 }

@@ -18,6 +18,7 @@ pub mod rhythm;
 pub mod routing;
 pub mod schedules;
 pub mod schema;
+pub mod secret;
 pub mod state;
 pub mod stop_point;
 pub mod telemetry;

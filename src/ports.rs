@@ -1,5 +1,7 @@
 //! The seams: what a queue kind and an executor kind must be able to do. One page; no kind is named here.
 
+mod context;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::job::{FailureDocument, Job, Life, Message, Origin};
 use crate::outcome::{Outcome, Reason};
 
-pub use crate::engine::context::{Context, Stopped};
 pub use crate::job::decode::facets::{Facets, Sort};
+pub use context::{Context, Stopped};
 
 /// A place that holds messages: where jobs are taken from and where what comes out is sent.
 #[async_trait]

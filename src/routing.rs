@@ -1,6 +1,6 @@
 //! Which route a job takes: its exact type, else the longest prefix; at each, its version before any version.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 /// Finds the route of a job by type and version, in time that does not grow with the number of routes.
 #[derive(Clone, Debug, Default)]

@@ -15,12 +15,12 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, after, between};
-use crate::config::schedule::CatchUp;
 use crate::job::Message;
 use crate::ports::{Outgoing, QueueError, Sink};
 use crate::rhythm::Rhythm;
 use crate::state::{Change, Held, StateError, StateStore, When, key};
 use crate::telemetry::ScheduleMetrics;
+pub use plan::CatchUp;
 use plan::Plan;
 
 /// The wall clock is looked at this often, so that a clock that jumps makes no job late for longer.

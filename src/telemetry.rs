@@ -17,7 +17,7 @@ use names::{BUILD_INFO, DELIVERY_BYTES, DELIVERY_BYTES_LIMIT, RELOADS};
 use recorder::{Gauge, Labels, Registry};
 
 pub use batch::BatchMetrics;
-pub use guard::GuardMetrics;
+pub use guard::{GuardMetrics, Phase};
 pub use pool::{ExitMetrics, PoolMetrics, SourceMetrics, Wait, Waiting};
 pub use queue::QueueMetrics;
 pub use route::RouteMetrics;

@@ -6,6 +6,8 @@
 
 #[path = "chaos/batches.rs"]
 mod batches;
+#[path = "chaos/beyond.rs"]
+mod beyond;
 #[path = "chaos/fleet.rs"]
 mod fleet;
 #[path = "chaos/ledger.rs"]

@@ -6,8 +6,12 @@ mod after;
 mod batches;
 #[path = "cli/breakers.rs"]
 mod breakers;
+#[path = "cli/demo.rs"]
+mod demo;
 #[path = "cli/disk.rs"]
 mod disk;
+#[path = "cli/filters.rs"]
+mod filters;
 #[path = "cli/help.rs"]
 mod help;
 #[path = "cli/input.rs"]
@@ -20,14 +24,20 @@ mod looking;
 mod nonsense;
 #[path = "cli/plugins.rs"]
 mod plugins;
+#[path = "cli/probes.rs"]
+mod probes;
 #[path = "cli/reloading.rs"]
 mod reloading;
 #[path = "cli/schedules.rs"]
 mod schedules;
+#[path = "cli/sent.rs"]
+mod sent;
 #[path = "cli/starving.rs"]
 mod starving;
 #[path = "cli/submitting.rs"]
 mod submitting;
+#[path = "cli/waits.rs"]
+mod waits;
 #[path = "cli/worker.rs"]
 mod worker;
 #[path = "cli/workshop.rs"]

@@ -5,6 +5,8 @@
 mod backlog;
 #[path = "engine/batches.rs"]
 mod batches;
+#[path = "engine/expiry.rs"]
+mod expiry;
 #[path = "engine/faults.rs"]
 mod faults;
 #[path = "engine/faulty.rs"]

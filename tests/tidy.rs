@@ -5,18 +5,106 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Which layer may use which, below `src/`. What is not listed may use nothing of the others.
-const DIRECTIONS: [(&str, &[&str]); 10] = [
-    ("batches", &["batches", "clock", "job", "ports", "retry", "state", "stop_point", "telemetry"]),
-    ("expression", &["job", "outcome"]),
-    ("job", &["clock", "outcome", "units", "job"]),
-    ("outcome", &["job"]),
-    ("retry", &["clock", "job", "outcome"]),
+/// Every module of `src/` and what of the others it may use, from the ground up: each uses only what stands above it in this
+/// list. `job` and `outcome` are one layer in two files: a job's life tells its last outcome, a verdict carries its next life.
+const DIRECTIONS: [(&str, &[&str]); 25] = [
+    ("clock", &[]),
     ("rhythm", &[]),
     ("routing", &[]),
-    ("state", &["clock", "state"]),
-    ("queues", &["clock", "job", "outcome", "ports", "state", "stop_point", "units", "queues", "retry"]),
-    ("executors", &["clock", "job", "outcome", "ports", "units", "executors", "retry", "config::secret"]),
+    ("schema", &[]),
+    ("secret", &[]),
+    ("stop_point", &[]),
+    ("units", &[]),
+    ("job", &["clock", "outcome", "units"]),
+    ("outcome", &["job"]),
+    ("retry", &["clock", "job", "outcome"]),
+    ("expression", &["job", "outcome"]),
+    ("state", &["clock"]),
+    ("ports", &["job", "outcome", "units"]),
+    ("telemetry", &["clock", "outcome", "ports"]),
+    ("batches", &["clock", "job", "ports", "retry", "state", "stop_point", "telemetry"]),
+    ("schedules", &["clock", "job", "ports", "rhythm", "state", "telemetry"]),
+    ("queues", &["clock", "job", "outcome", "ports", "state", "stop_point", "units"]),
+    ("executors", &["job", "outcome", "ports", "secret", "units"]),
+    (
+        "engine",
+        &[
+            "batches",
+            "clock",
+            "expression",
+            "job",
+            "outcome",
+            "ports",
+            "retry",
+            "routing",
+            "state",
+            "stop_point",
+            "telemetry",
+            "units",
+        ],
+    ),
+    // each module parses its own block, or names what its block becomes; `config` puts the blocks together
+    (
+        "config",
+        &[
+            "engine",
+            "executors",
+            "expression",
+            "job",
+            "outcome",
+            "queues",
+            "retry",
+            "rhythm",
+            "routing",
+            "schedules",
+            "secret",
+            "telemetry",
+            "units",
+            "clock",
+        ],
+    ),
+    ("admin", &["batches", "clock", "engine", "job", "ports", "schedules", "state", "telemetry", "units"]),
+    (
+        "app",
+        &[
+            "admin",
+            "batches",
+            "clock",
+            "config",
+            "engine",
+            "executors",
+            "expression",
+            "job",
+            "ports",
+            "queues",
+            "schedules",
+            "state",
+            "telemetry",
+        ],
+    ),
+    // the documents of the API are read as the types that wrote them, wherever these stand
+    (
+        "cli",
+        &[
+            "admin",
+            "app",
+            "batches",
+            "clock",
+            "config",
+            "engine",
+            "executors",
+            "job",
+            "outcome",
+            "ports",
+            "queues",
+            "schedules",
+            "schema",
+            "telemetry",
+            "units",
+        ],
+    ),
+    ("main", &["cli"]),
+    ("lib", &[]),
 ];
 /// The only files that may hold unsafe code.
 const UNSAFE: [&str; 1] = ["src/executors/process/"];
@@ -48,9 +136,9 @@ fn walk(folder: &Path, files: &mut Vec<(String, String)>) {
     }
 }
 
-/// The part of a file before its unit tests.
+/// The part of a file before the unit tests that stand in it.
 fn product(text: &str) -> &str {
-    text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text)
+    text.split("\nmod tests {").next().unwrap_or(text)
 }
 
 fn report(what: &str, found: Vec<String>) {
@@ -99,21 +187,55 @@ fn functions_have_at_most_fifty_lines_and_process_at_most_forty() {
     report("too long to prove by reading", long);
 }
 
+/// The module of `src/` that a file belongs to.
+fn module(name: &str) -> &str {
+    name.trim_start_matches("src/").split(['/', '.']).next().unwrap_or_default()
+}
+
+#[test]
+fn every_module_has_its_place_in_the_list_of_directions() {
+    let found: BTreeSet<String> = rust_files(&["src"]).iter().map(|(name, _)| module(name).to_owned()).collect();
+    let listed: BTreeSet<String> = DIRECTIONS.iter().map(|(module, _)| (*module).to_owned()).collect();
+    assert_eq!(listed.len(), DIRECTIONS.len(), "a module is listed twice");
+    report("say what these may use", found.difference(&listed).cloned().collect());
+    report("these are gone", listed.difference(&found).cloned().collect());
+}
+
+#[test]
+fn the_list_of_directions_has_no_way_up() {
+    let mut wrong = Vec::new();
+    for (place, (module, allowed)) in DIRECTIONS.iter().enumerate() {
+        let below = |used: &&&str| DIRECTIONS[..place].iter().any(|(known, _)| known == *used);
+        let one_layer = |used: &&&str| (*module, **used) == ("job", "outcome");
+        wrong.extend(allowed.iter().filter(|used| !below(used) && !one_layer(used)).map(|used| format!("{module} uses {used}")));
+    }
+    report("these look upwards", wrong);
+}
+
 #[test]
 fn layers_point_only_downwards() {
-    let mut wrong = Vec::new();
+    let (mut wrong, mut unused): (Vec<String>, BTreeSet<(&str, &str)>) = (Vec::new(), BTreeSet::new());
+    unused.extend(DIRECTIONS.iter().flat_map(|(layer, allowed)| allowed.iter().map(move |used| (*layer, *used))));
     let test = |name: &str| name.ends_with("/tests.rs") || name.contains("/tests/");
     for (name, text) in rust_files(&["src"]).into_iter().filter(|(name, _)| !test(name)) {
-        let layer = name.trim_start_matches("src/").split(['/', '.']).next().unwrap_or_default().to_owned();
+        let layer = module(&name);
         let Some((_, allowed)) = DIRECTIONS.iter().find(|(known, _)| *known == layer) else { continue };
-        for used in product(&text).split("crate::").skip(1) {
-            let path: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == ':').collect();
-            if !allowed.iter().any(|allowed| path == *allowed || path.starts_with(&format!("{allowed}::"))) {
-                wrong.push(format!("{name} uses crate::{path}"));
+        let root = if layer == "main" { "windlass::" } else { "crate::" };
+        for used in product(&text).split(root).skip(1) {
+            let used: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            if used != layer && !allowed.contains(&used.as_str()) {
+                wrong.push(format!("{name} uses {root}{used}"));
             }
+            unused.retain(|pair| *pair != (layer, used.as_str()));
+        }
+        // the same by another spelling: up to the root of the crate and down again
+        let depth = name.trim_start_matches("src/").split('/').count();
+        if product(&text).contains(&"super::".repeat(depth)) {
+            wrong.push(format!("{name} leaves its module by super::"));
         }
     }
     report("these look upwards or sideways", wrong);
+    report("nothing of these is used: forbid it", unused.iter().map(|(layer, used)| format!("{layer} uses {used}")).collect());
 }
 
 #[test]

@@ -42,11 +42,9 @@ impl Executor for Noop {
     async fn stop(&self, _: Duration) {}
 }
 
-/// A job of about `size` bytes; `more` are keys of its envelope.
-fn body(id: &str, more: &str, size: usize) -> String {
-    let start = format!(r#"{{"id":"{id}","type":"bench.noop",{more}"data":""#);
-    let filling = "x".repeat(size.saturating_sub(start.len() + 2));
-    format!("{start}{filling}\"}}")
+/// A job whose data is `filling`; `more` are keys of its envelope.
+fn body(id: &str, more: &str, filling: &str) -> String {
+    [r#"{"id":""#, id, r#"","type":"bench.noop","#, more, r#""data":""#, filling, r#""}"#].concat()
 }
 
 /// No order and no limits.
@@ -130,13 +128,16 @@ async fn work(load: &Load, shape: &Shape, store: &Arc<Store>) -> Rate {
     let engine = Engine::start(shared.clone(), &[Arc::new(pool)]);
     let numbers = Arc::new(AtomicU64::new(0));
     let run = uuid::Uuid::now_v7();
+    let id = move |number: u64| format!("{run}-{number:010}");
+    let filling: Arc<str> = "x".repeat(load.body.saturating_sub(body(&id(0), &(shape.more)(0), "").len())).into();
     let produce = || {
-        let (sink, counter, numbers, size, more) = (queue.sink(), counter.clone(), numbers.clone(), load.body, shape.more);
+        let (sink, counter, numbers, more, filling) =
+            (queue.sink(), counter.clone(), numbers.clone(), shape.more, filling.clone());
         tokio::spawn(async move {
             while !counter.is_over() {
                 let number = numbers.fetch_add(1, Ordering::Relaxed);
-                let id = format!("{run}-{number:010}");
-                let message = Message::of(body(&id, &more(number), size));
+                let id = id(number);
+                let message = Message::of(body(&id, &more(number), &filling));
                 sink.send(Outgoing { message, id: Some(id.into()), ..Outgoing::default() }).await.expect("room on the disk");
             }
         })

@@ -160,7 +160,8 @@ impl Desk {
     }
 
     /// The block's name of a queue that a system calls `inner`; what lies beside one keeps its suffix.
-    fn outer(&self, system: usize, inner: &Arc<str>) -> Arc<str> {
+    #[must_use]
+    pub fn outer(&self, system: usize, inner: &Arc<str>) -> Arc<str> {
         let named = |inner: &str| self.queues.iter().find(|place| place.system == system && &*place.inner == inner);
         if let Some(place) = named(inner) {
             return place.name.clone();
@@ -180,7 +181,10 @@ impl Desk {
     }
 
     /// One line per queue, dead letters included, system after system.
-    pub(super) async fn stats(&self) -> Result<Vec<QueueStats>, Refusal> {
+    ///
+    /// # Errors
+    /// When a system does not answer.
+    pub async fn stats(&self) -> Result<Vec<QueueStats>, Refusal> {
         let mut all = Vec::new();
         for (index, system) in self.systems.iter().enumerate() {
             let stats = system.admin.stats().await?;

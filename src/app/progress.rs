@@ -1,61 +1,114 @@
 //! What a worker says of its own progress: deliveries against backlog, exits that take nothing, jobs that do not end.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::queues::Systems;
+use crate::admin::Desk;
 use crate::clock::between;
 use crate::engine::Shared;
 use crate::engine::exit::Exit;
 use crate::engine::pool::{Feed, Pool};
-use crate::ports::{Admin, QueueStats};
+use crate::ports::QueueStats;
 use crate::telemetry::probes::{Check, Health, Progress, Status};
 use crate::telemetry::{QueueMetrics, Telemetry, Wait};
 
-/// A queue with a backlog and free slots that yields nothing for this long is stuck.
+/// A queue with a backlog that nothing holds back, and of which nothing moves for this long, is stuck.
 const STUCK: Duration = Duration::from_secs(60);
 
 /// Looks at the pools and their queues.
 pub struct Watch {
     shared: Arc<Shared>,
     pools: Vec<Arc<Pool>>,
-    admins: Vec<Arc<dyn Admin>>,
+    desk: Arc<Desk>,
     telemetry: Telemetry,
-    started: Timestamp,
     seen: Mutex<Seen>,
 }
 
+/// By the queues' names in the config.
 #[derive(Default)]
 struct Seen {
-    stats: HashMap<Arc<str>, QueueStats>,
+    backlogs: HashMap<Arc<str>, Backlog>,
     metrics: HashMap<Arc<str>, QueueMetrics>,
 }
 
+/// The counts of a queue.
+struct Backlog {
+    stats: QueueStats,
+    /// When jobs last left it, or none waited.
+    moved: Timestamp,
+}
+
+impl Backlog {
+    /// The newest counts.
+    fn look(&mut self, stats: QueueStats, now: Timestamp) {
+        let left = |stats: &QueueStats| (stats.completed, stats.discarded, stats.dead, stats.delayed, stats.parked);
+        if stats.waiting == 0 || stats.paused || left(&stats) != left(&self.stats) {
+            self.moved = now;
+        }
+        self.stats = stats;
+    }
+}
+
 impl Watch {
-    pub fn new(shared: Arc<Shared>, pools: &[Arc<Pool>], systems: &Systems, telemetry: &Telemetry) -> Self {
-        let admins = systems.stores().map(|store| store.clone() as Arc<dyn Admin>).collect();
-        let started = shared.clock.now();
-        Watch { shared, pools: pools.to_vec(), admins, telemetry: telemetry.clone(), started, seen: Mutex::default() }
+    pub fn new(shared: Arc<Shared>, pools: &[Arc<Pool>], desk: &Arc<Desk>, telemetry: &Telemetry) -> Self {
+        Watch { shared, pools: pools.to_vec(), desk: desk.clone(), telemetry: telemetry.clone(), seen: Mutex::default() }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn source(&self, pool: &Pool, feed: &Feed) -> Check {
-        let (name, state, now) = (format!("source {}", feed.name), feed.state().clone(), self.shared.clock.now());
+        let (name, state) = (format!("source {}", feed.name), feed.state().clone());
         if let Some((since, why)) = state.trouble {
             return Check { name, status: Status::Degraded, message: why, since: Some(since) };
         }
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = seen.stats.get(&feed.name).filter(|stats| !stats.paused).map_or(0, |stats| stats.waiting);
-        let last = state.yielded.unwrap_or(self.started);
-        if waiting > 0 && pool.window.used() < pool.window.slots() && between(last, now) > STUCK {
+        if let Some((waiting, since)) = self.stuck(pool, feed) {
             let message = format!("{waiting} jobs wait and slots are free, but none was taken");
-            return Check { name, status: Status::Stuck, message, since: Some(last) };
+            return Check { name, status: Status::Stuck, message, since: Some(since) };
         }
         Check { name, status: Status::Ok, message: String::new(), since: state.yielded }
     }
+
+    /// How many jobs of a queue nobody takes although nothing holds them back, and since when.
+    fn stuck(&self, pool: &Pool, feed: &Feed) -> Option<(u64, Timestamp)> {
+        let seen = self.seen();
+        let backlog = seen.backlogs.get(&feed.name).filter(|backlog| backlog.stats.waiting > 0 && !backlog.stats.paused)?;
+        let since = feed.state().yielded.map_or(backlog.moved, |yielded| yielded.max(backlog.moved));
+        let full = pool.window.used() >= pool.window.slots() || self.shared.budget.free() < self.shared.body_limit;
+        // jobs that wait here for a limit, and executors that are shut, are reasons to take no more: a restart would not help
+        let held_back = full || self.shared.waiting(&feed.name) > 0 || all_shut(pool);
+        let late = between(since, self.shared.clock.now()) > STUCK;
+        (late && !held_back).then_some((backlog.stats.waiting, since))
+    }
+
+    /// What waits for each reason, of one pool.
+    fn show_waits(&self, pool: &Pool) {
+        pool.window.waited().into_iter().for_each(|(reason, count)| pool.metrics.waits(reason, count));
+        let mut waits = pool.window.waits();
+        *waits.entry(Wait::Suspect).or_default() += usize::from(self.shared.suspects.try_lock().is_err());
+        let seen = self.seen();
+        for feed in &pool.feeds {
+            *waits.entry(Wait::SourceError).or_default() += usize::from(feed.state().trouble.is_some());
+            let Some(Backlog { stats, .. }) = seen.backlogs.get(&feed.name) else { continue };
+            let count = |jobs: u64| usize::try_from(jobs).unwrap_or(usize::MAX);
+            *waits.entry(Wait::Parked).or_default() += count(stats.parked);
+            *waits.entry(Wait::Paused).or_default() += if stats.paused { count(stats.waiting) } else { 0 };
+        }
+        for reason in Wait::LOOKED_UP {
+            pool.metrics.waiting(reason, waits.get(&reason).copied().unwrap_or_default());
+        }
+    }
+}
+
+fn all_shut(pool: &Pool) -> bool {
+    let routes = pool.routes.load();
+    let shut = |guard: &Arc<crate::engine::guard::Guard>| guard.shut().is_some();
+    routes.iter().next().is_some() && routes.iter().all(|route| route.rules.guard.as_ref().is_some_and(shut))
 }
 
 fn exit(exit: &Exit) -> Option<Check> {
@@ -90,27 +143,28 @@ impl Progress for Watch {
     }
 
     async fn refresh(&self) {
+        for (index, system) in self.desk.systems.iter().enumerate() {
+            let Ok(all) = system.admin.stats().await else { continue };
+            let (mut seen, now) = (self.seen(), self.shared.clock.now());
+            for stats in all {
+                let queue = self.desk.outer(index, &stats.queue);
+                let make = || self.telemetry.queue(&queue, self.shared.clock);
+                seen.metrics.entry(queue.clone()).or_insert_with(make).observe(&stats);
+                match seen.backlogs.get_mut(&queue) {
+                    Some(backlog) => backlog.look(stats, now),
+                    None => drop(seen.backlogs.insert(queue, Backlog { stats, moved: now })),
+                }
+            }
+        }
         for pool in &self.pools {
             #[expect(clippy::cast_precision_loss, reason = "nobody has 2^53 slots")]
             pool.metrics.slots_used.set(pool.window.used() as f64);
-            pool.window.waited().into_iter().for_each(|(reason, count)| pool.metrics.waits(reason, count));
-            let waits = pool.window.waits();
-            let alone = usize::from(self.shared.suspects.try_lock().is_err());
-            for reason in Wait::IN_WINDOW {
-                let more = if reason == Wait::Suspect { alone } else { 0 };
-                pool.metrics.waiting(reason, waits.get(&reason).copied().unwrap_or_default() + more);
-            }
+            self.show_waits(pool);
         }
         #[expect(clippy::cast_precision_loss, reason = "a gauge need not tell single bytes of petabytes")]
         self.telemetry.delivery_bytes.set(self.shared.budget.used() as f64);
-        for admin in &self.admins {
-            let Ok(all) = admin.stats().await else { continue };
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            for stats in all {
-                let make = || self.telemetry.queue(&stats.queue, self.shared.clock);
-                seen.metrics.entry(stats.queue.clone()).or_insert_with(make).observe(&stats);
-                seen.stats.insert(stats.queue.clone(), stats);
-            }
-        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::app::App;
 use crate::config;
 use crate::ports::{Action, Admin, Cursor, Entry, Filter, Outgoing, State};
+use story::Summary;
 use view::View;
 
 /// How often the picture is drawn anew.
@@ -23,21 +26,21 @@ const QUEUE: &str = "jobs";
 ///
 /// # Errors
 /// What went wrong, as a sentence; an unbalanced audit is one.
-pub async fn run(directory: Option<PathBuf>) -> Result<(), String> {
+pub async fn run(directory: Option<PathBuf>, json: bool) -> Result<(), String> {
     let directory = directory.unwrap_or_else(|| std::env::temp_dir().join(format!("windlass-demo-{}", std::process::id())));
     files::unpack(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let loaded = config::load(Some(&directory.join("windlass.yaml"))).map_err(|refused| refused.to_string())?;
     let app = App::start(&loaded).await.map_err(|error| error.to_string())?;
     let store = app.systems.stores().next().cloned().ok_or("the demo's config has no store")?;
-    let mut view = View::new();
+    let mut view = View::new(json);
     let told = tell(&app, store.clone(), &directory, &mut view).await;
     let audit = store.audit().await.map_err(|error| error.to_string());
     app.stop().await;
     told?;
     let audit = audit?;
-    view.end();
-    view.say(&story::audited(&audit));
-    view.say(&story::next_steps(&directory));
+    view.tell(&json!({ "event": "end", "directory": directory, "audit": audit }), || {
+        format!("{}{}", story::audited(&audit), story::next_steps(&directory))
+    });
     if audit.ok { Ok(()) } else { Err("the audit differs".into()) }
 }
 
@@ -45,7 +48,8 @@ pub async fn run(directory: Option<PathBuf>) -> Result<(), String> {
 async fn tell(app: &App, store: Arc<dyn Admin>, directory: &Path, view: &mut View) -> Result<(), String> {
     let jobs = story::jobs(app.shared.clock.now())?;
     let count = jobs.len() as u64 + 1;
-    view.say(&format!("{count} jobs go into {}", directory.join("windlass.db").display()));
+    let file = directory.join("windlass.db");
+    view.tell(&json!({ "event": "start", "jobs": count, "file": file }), || format!("{count} jobs go into {}", file.display()));
     store.submit(QUEUE, jobs).await.map_err(|error| error.to_string())?;
     let queue = app.systems.get(QUEUE).map_err(|error| error.to_string())?.queue.clone();
     // as a foreign producer would: nobody has looked at these bytes
@@ -53,10 +57,13 @@ async fn tell(app: &App, store: Arc<dyn Admin>, directory: &Path, view: &mut Vie
     queue.sink().send(garbled).await.map_err(|error| error.to_string())?;
     watch(&*store, view, |done, dead| done + dead == count).await?;
     let dead = dead_letters(&*store).await?;
-    view.end();
-    view.say(&story::summary(&ended(&*store).await?, &dead));
-    view.say("The fault is mended; the dead letters are replayed, and the garbled\nmessage is discarded by hand.\n");
+    let summary = Summary::of(&ended(&*store).await?, &dead);
+    view.tell(&json!({ "event": "summary", "summary": summary }), || summary.to_string());
     std::fs::remove_file(directory.join("fault")).map_err(|error| error.to_string())?;
+    let replayed = dead.iter().filter(|entry| entry.kind.is_some()).count();
+    view.tell(&json!({ "event": "mended", "replayed": replayed, "discarded": dead.len() - replayed }), || {
+        format!("The fault is mended; {replayed} dead letters are replayed, and the garbled\nmessage is discarded by hand.")
+    });
     for entry in &dead {
         let malformed = entry.kind.is_none();
         let action = if malformed { Action::Discard { by: "demo".into() } } else { Action::Replay };

@@ -1,8 +1,10 @@
 //! `windlass run`: a worker until it is told to stop.
 
+use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
+use super::screen::Screen;
 use crate::app::{App, StartError};
 use crate::config::Loaded;
 use crate::units::spell_duration;
@@ -11,14 +13,14 @@ use crate::units::spell_duration;
 ///
 /// # Errors
 /// Why the worker cannot start.
-pub async fn run(loaded: &Loaded) -> Result<(), Failure> {
+pub async fn run(loaded: &Loaded, screen: &mut Screen) -> Result<(), Failure> {
     let [mut terminate, mut interrupt, mut hangup] =
         [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal).map(|signal| signal.ok());
     let (Some(terminate), Some(interrupt), Some(hangup)) = (&mut terminate, &mut interrupt, &mut hangup) else {
         return Err(Failure::failed("cannot listen to signals"));
     };
     let app = App::start(loaded).await.map_err(|error| failure(&error))?;
-    announce(loaded, &app);
+    announce(loaded, &app, screen);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
@@ -27,20 +29,19 @@ pub async fn run(loaded: &Loaded) -> Result<(), Failure> {
         }
     }
     let shared = app.shared.clone();
-    tracing::info!(
-        "stopping: {} jobs run; they have {} to end",
-        shared.running.len(),
-        spell_duration(loaded.config.worker.grace.0)
-    );
+    let running = shared.running.len();
+    tell(screen, &json!({ "event": "stopping", "running": running, "grace": spell_duration(loaded.config.worker.grace.0) }));
+    tracing::info!("stopping: {running} jobs run; they have {} to end", spell_duration(loaded.config.worker.grace.0));
     let stop = app.stop();
     tokio::pin!(stop);
-    loop {
+    let queues = loop {
         tokio::select! {
-            () = &mut stop => break,
+            queues = &mut stop => break queues,
             _ = terminate.recv() => shared.abandon.cancel(),
             _ = interrupt.recv() => shared.abandon.cancel(),
         }
-    }
+    };
+    tell(screen, &json!({ "event": "stopped", "in_time": !shared.abandon.is_cancelled(), "queues": queues }));
     tracing::info!("stopped");
     Ok(())
 }
@@ -53,16 +54,27 @@ fn failure(error: &StartError) -> Failure {
     }
 }
 
-fn announce(loaded: &Loaded, app: &App) {
+/// A document for whoever asked for JSON; one who has gone away is no reason to stop.
+fn tell(screen: &mut Screen, event: &Value) {
+    if screen.json {
+        drop(screen.document(event).and_then(|()| screen.flush()));
+    }
+}
+
+fn announce(loaded: &Loaded, app: &App, screen: &mut Screen) {
     let config = &loaded.config;
     for (name, pool) in &config.pools {
         tracing::info!("pool {name} takes jobs from {} with {} slots", pool.from.join(", "), pool.slots);
     }
-    if let Some(address) = config.api.listen {
+    if let Some(address) = app.api {
         tracing::info!("jobs and administration: http://{address}");
     }
-    if let Some(address) = config.telemetry.listen {
+    if let Some(address) = app.probes {
         tracing::info!("metrics, health, ready: http://{address}/metrics");
     }
+    let (worker, version) = (&app.shared.worker, env!("CARGO_PKG_VERSION"));
+    let (pid, api, telemetry) = (std::process::id(), app.api, app.probes);
+    let ready = json!({ "event": "ready", "worker": worker, "version": version, "pid": pid, "api": api, "telemetry": telemetry });
+    tell(screen, &ready);
     tracing::info!(worker = %app.shared.worker, "windlass {} is ready", env!("CARGO_PKG_VERSION"));
 }

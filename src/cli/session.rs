@@ -4,7 +4,9 @@ mod ask;
 mod local;
 mod target;
 
-use std::path::PathBuf;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::Router;
@@ -12,6 +14,7 @@ use axum::body::Body;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use nix::unistd::{Uid, User};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
@@ -76,17 +79,19 @@ impl Session {
     pub async fn open(target: Target, missing: Missing) -> Result<Self, Failure> {
         let start = Instant::now();
         loop {
-            if let Some(socket) = living(&target).await {
+            let found = living(&target).await;
+            if let Ok(Some(socket)) = found {
                 return Ok(Session { target, way: Way::Socket(socket) });
             }
-            match Local::open(&target, missing) {
-                Ok(local) => return Ok(Session { target, way: Way::Local(local) }),
-                Err(local::Closed::Owned(_)) if start.elapsed() < PATIENCE => sleep(LOOK).await,
-                Err(local::Closed::Owned(sentence)) => {
+            match (Local::open(&target, missing), found) {
+                (Ok(local), _) => return Ok(Session { target, way: Way::Local(local) }),
+                (Err(_), Err(Denied(socket))) => return Err(denied(&socket)),
+                (Err(local::Closed::Owned(_)), _) if start.elapsed() < PATIENCE => sleep(LOOK).await,
+                (Err(local::Closed::Owned(sentence)), _) => {
                     return Err(Failure::unavailable(format!("{sentence}, but nobody answers there"))
                         .fix("end that process if it hangs, then try again"));
                 }
-                Err(local::Closed::Failure(failure)) => return Err(failure),
+                (Err(local::Closed::Failure(failure)), _) => return Err(failure),
             }
         }
     }
@@ -138,7 +143,7 @@ impl Session {
         }
         while Instant::now() < end {
             sleep(LOOK).await;
-            if let Some(socket) = living(&target).await {
+            if let Ok(Some(socket)) = living(&target).await {
                 return Some(Session { target, way: Way::Socket(socket) });
             }
         }
@@ -158,13 +163,27 @@ fn unplaced(failure: Failure) -> Refusal {
 }
 
 /// The first socket of the target's stores that somebody listens on.
-async fn living(target: &Target) -> Option<PathBuf> {
+async fn living(target: &Target) -> Result<Option<PathBuf>, Denied> {
+    let mut denied = None;
     for socket in target.sockets() {
-        if connect(&socket).await.is_ok() {
-            return Some(socket);
+        match connect(&socket).await {
+            Ok(_) => return Ok(Some(socket)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => denied = Some(Denied(socket)),
+            Err(_) => {}
         }
     }
-    None
+    denied.map_or(Ok(None), Err)
+}
+
+/// A socket that this user may not use, whoever listens there.
+struct Denied(PathBuf);
+
+fn denied(socket: &Path) -> Failure {
+    let metadata = socket.metadata().or_else(|_| socket.parent().unwrap_or(socket).metadata());
+    let user = metadata.ok().and_then(|metadata| User::from_uid(Uid::from_raw(metadata.uid())).ok().flatten());
+    let owner = user.map_or_else(|| "its owner".into(), |user| user.name);
+    let fix = format!("run the command as {owner}, such as by sudo -u {owner}, or ask the worker's API where api.listen says");
+    Failure::unavailable(format!("{} is for {owner} alone", socket.display())).fix(fix)
 }
 
 async fn through_socket(

@@ -88,7 +88,7 @@ impl Shown {
     }
 
     fn running(&self, now: Timestamp) -> String {
-        let Some(run) = &self.beside.running else { return "it runs".into() };
+        let Some(run) = &self.beside.running else { return "it is about to run, or its end is being written".into() };
         let progress = run.progress.as_ref().map_or_else(String::new, |progress| format!("; its progress: {progress}"));
         let verb = if run.started { "it runs" } else { "it is about to run, and waits for a free place in its executor" };
         format!("{verb} since {} (run {}, route {}){progress}", since(run.since, now), run.attempt, run.route)

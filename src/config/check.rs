@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::Config;
 use super::node::spell;
 use super::problem::{Problem, Severity};
-use super::source::{Source, examine};
+use super::source::{Purpose, Source, examine};
 
 /// What was found, in the order of the file, errors first.
 #[derive(Clone, Debug, Serialize)]
@@ -28,7 +28,7 @@ pub struct Checked {
 /// Checks a config file, or the defaults when there is none.
 #[must_use]
 pub fn check(file: Option<&Path>) -> Checked {
-    let (source, _, problems) = examine(file, &|name| std::env::var(name).ok());
+    let (source, _, problems) = examine(Purpose::Work, file, &|name| std::env::var(name).ok());
     Checked { problems, text: source.text }
 }
 
@@ -68,7 +68,7 @@ fn count(number: usize, word: &str) -> String {
 
 /// What is wrong with a config although each of its values can be read. `whole` says that all of the file could be: only
 /// then something absent is really missing.
-pub(super) fn inspect(source: &Source, config: &Config, whole: bool) -> Vec<Problem> {
+pub(super) fn inspect(purpose: Purpose, source: &Source, config: &Config, whole: bool) -> Vec<Problem> {
     let live = source.root.at(&["routes"]).map_or(&[][..], |routes| routes.items()).iter().enumerate();
     let routes = live.filter(|(_, route)| !route.dropped()).map(|(index, _)| index.to_string()).collect();
     let mut inspection = Inspection { source, config, routes, problems: Vec::new() };
@@ -77,7 +77,9 @@ pub(super) fn inspect(source: &Source, config: &Config, whole: bool) -> Vec<Prob
     inspection.routing();
     inspection.numbers();
     inspection.places();
-    inspection.plugins();
+    if purpose == Purpose::Work {
+        inspection.plugins();
+    }
     inspection.schedules();
     inspection.expressions();
     inspection.after();

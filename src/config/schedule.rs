@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::rhythm::Rhythm;
+use crate::schedules::CatchUp;
 use crate::units::{Span, spell_duration};
 
 /// `{ cron: "0 7 * * *", zone: Europe/Vienna, queue: jobs, type: report.daily }`.
@@ -41,18 +42,6 @@ pub struct Schedule {
 
 fn utc() -> String {
     "UTC".into()
-}
-
-/// What becomes of due times at which no worker was there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CatchUp {
-    /// The latest of them is made up for.
-    #[default]
-    Last,
-    /// All of them are, up to the latest thousand.
-    All,
-    None,
 }
 
 impl Schedule {

@@ -58,6 +58,15 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+/// What a config is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To run its jobs: the plugins must be there.
+    Work,
+    /// To reach its queues: whoever looks after them may stand on another machine, or mend what a missing plugin has broken.
+    Operate,
+}
+
 /// Reads a config file, or the defaults when there is none.
 ///
 /// # Errors
@@ -66,12 +75,24 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Refused> {
     load_with(file, &|name| std::env::var(name).ok())
 }
 
+/// As [`load`], but whether the files of plugins are there is left to the worker.
+///
+/// # Errors
+/// Everything else that is wrong with it at once.
+pub fn load_to_operate(file: Option<&Path>) -> Result<Loaded, Refused> {
+    load_for(Purpose::Operate, file, &|name| std::env::var(name).ok())
+}
+
 /// As [`load`], with the environment handed in.
 ///
 /// # Errors
 /// Everything that is wrong with it at once.
 pub fn load_with(file: Option<&Path>, environment: &Environment<'_>) -> Result<Loaded, Refused> {
-    let (source, config, problems) = examine(file, environment);
+    load_for(Purpose::Work, file, environment)
+}
+
+fn load_for(purpose: Purpose, file: Option<&Path>, environment: &Environment<'_>) -> Result<Loaded, Refused> {
+    let (source, config, problems) = examine(purpose, file, environment);
     match config {
         Some(config) if !problems.iter().any(Problem::is_error) => Ok(Loaded { config, source, warnings: problems }),
         _ => Err(Refused { problems, text: source.text }),
@@ -79,14 +100,18 @@ pub fn load_with(file: Option<&Path>, environment: &Environment<'_>) -> Result<L
 }
 
 /// Reads what can be read, and all that is wrong with it in the order of the file.
-pub(super) fn examine(file: Option<&Path>, environment: &Environment<'_>) -> (Source, Option<Config>, Vec<Problem>) {
+pub(super) fn examine(
+    purpose: Purpose,
+    file: Option<&Path>,
+    environment: &Environment<'_>,
+) -> (Source, Option<Config>, Vec<Problem>) {
     let mut source = Source {
         file: file.map(Path::to_owned),
         base: file.and_then(Path::parent).map(Path::to_owned).unwrap_or_default(),
         text: String::new(),
         root: Node::new(Mark { line: 1, column: 1 }, Value::Map(Vec::new())),
     };
-    let (config, mut problems) = understand(&mut source, environment);
+    let (config, mut problems) = understand(purpose, &mut source, environment);
     let name: Arc<str> = file.map_or_else(String::new, |file| file.display().to_string()).into();
     for problem in &mut problems {
         problem.file = name.clone();
@@ -95,7 +120,7 @@ pub(super) fn examine(file: Option<&Path>, environment: &Environment<'_>) -> (So
     (source, config, problems)
 }
 
-fn understand(source: &mut Source, environment: &Environment<'_>) -> (Option<Config>, Vec<Problem>) {
+fn understand(purpose: Purpose, source: &mut Source, environment: &Environment<'_>) -> (Option<Config>, Vec<Problem>) {
     if let Some(file) = &source.file {
         match fs::read_to_string(file) {
             Ok(text) => source.text = text,
@@ -114,7 +139,7 @@ fn understand(source: &mut Source, environment: &Environment<'_>) -> (Option<Con
     let whole = problems.is_empty();
     let config = config.map(|mut config| {
         config.complete();
-        problems.extend(inspect(source, &config, whole));
+        problems.extend(inspect(purpose, source, &config, whole));
         config
     });
     (config, problems)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::memory;
-use super::secret::Secret;
+use crate::secret::Secret;
 use crate::telemetry::logs::LogFormat;
 use crate::units::{Size, Span};
 

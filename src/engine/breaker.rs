@@ -1,6 +1,6 @@
 //! The breaker of one executor: shut once several distinct jobs have found its target dead, opened by a probe that passes.
 //!
-//! A state machine over the instants it is given; `gate.rs` gives it a clock.
+//! A state machine over the instants it is given; `guard.rs` gives it a clock.
 
 mod evidence;
 
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use crate::telemetry::Phase;
 use evidence::Evidence;
 pub use evidence::Seen;
 
@@ -38,15 +39,6 @@ impl Default for Settings {
             longest_probe: Duration::from_secs(60),
         }
     }
-}
-
-/// Open lets nothing through; half-open, one job at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    Closed,
-    Open,
-    HalfOpen,
 }
 
 /// Decides which runs may start.

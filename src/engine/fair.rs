@@ -1,7 +1,9 @@
 //! Whose turn it is: shares of slot time by weight, by the virtual clocks of weighted fair queueing.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::hash::Hash;
+
+use foldhash::{HashMap, HashMapExt as _};
 
 /// What one microsecond of slot time adds to the clock of a member of weight 1.
 const TICK: u64 = 1 << 10;
@@ -56,6 +58,11 @@ impl<K: Clone + Eq + Hash + Ord> Fair<K> {
     pub fn forget(&mut self, key: &K) {
         self.leave(key);
         self.members.remove(key);
+    }
+
+    /// Those that have something to run, in the order of their turns.
+    pub fn in_turn(&self) -> impl Iterator<Item = &K> {
+        self.waiting.iter().map(|(_, key)| key)
     }
 
     /// Whose turn it is.

@@ -30,6 +30,9 @@ const NO_ROUTE: &str = "no-route";
 /// A place that has yielded nothing for so long is drained: newer jobs are taken again.
 const QUIET: Duration = Duration::from_millis(200);
 
+/// While all its routes are shut, a queue's next job is looked at this often, for its deadline.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
 /// A queue and a place beside it.
 type PlaceKey = (Arc<str>, Arc<str>);
 
@@ -39,6 +42,8 @@ pub struct Parking {
     /// Until when a place counts as one that holds jobs.
     busy: Mutex<HashMap<PlaceKey, Instant>>,
     exits: Mutex<HashMap<PlaceKey, Arc<Exit>>>,
+    /// By queue: when one of its jobs is looked at again although all its routes are shut.
+    looks: Mutex<HashMap<Arc<str>, Instant>>,
     /// Names the round in which jobs without a route are matched again; 0 is none.
     round: AtomicI64,
 }
@@ -63,7 +68,16 @@ impl Parking {
 
     fn first_quiet(&self) -> Option<Instant> {
         let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.values().copied().filter(|until| *until > Instant::now()).min()
+        let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.values().chain(looks.values()).copied().filter(|until| *until > Instant::now()).min()
+    }
+
+    fn look_at(&self, queue: &Arc<str>) -> Option<Instant> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner).get(queue).copied()
+    }
+
+    fn looked(&self, queue: &Arc<str>) {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner).insert(queue.clone(), Instant::now() + LOOK_AGAIN);
     }
 
     fn round(&self) -> Option<i64> {
@@ -114,7 +128,7 @@ impl Pool {
     /// How much of `room` a feed may use now; none while nothing is to be taken of it.
     pub(super) fn room_by_guards(&self, feed: &Feed, room: Room, routes: &Routes) -> Option<Room> {
         let jobs = match &feed.beside {
-            None if self.is_shut(feed, routes) => self.probes(feed, routes),
+            None if self.is_shut(feed, routes) => self.probes(feed, routes).max(self.looks(feed)),
             None => usize::MAX,
             Some(Beside { guard: Some(guard), place }) => {
                 let wanted = guard.wants(feed.waiting.jobs() as usize);
@@ -142,6 +156,12 @@ impl Pool {
     /// One job is taken all the same where a probe is wanted and no parked job is there to be it.
     fn probes(&self, feed: &Feed, routes: &Routes) -> usize {
         usize::from(feed.waiting.jobs() == 0 && routes.iter().any(|route| self.wants_probe(feed, route)))
+    }
+
+    /// One job is looked at all the same from time to time: if its deadline is over it ends, and the next one is looked at;
+    /// else it is given back. Whatever ends one without a run wakes the taker for the next.
+    fn looks(&self, feed: &Feed) -> usize {
+        usize::from(feed.waiting.jobs() == 0 && self.parking.look_at(&feed.name).is_none_or(|at| at <= Instant::now()))
     }
 
     fn wants_probe(&self, feed: &Feed, route: &Route) -> bool {
@@ -203,10 +223,14 @@ impl Pool {
         let stays =
             held.feed.beside.is_some() || self.is_shut(&held.feed, &self.routes.load()) && !self.wants_probe(&held.feed, route);
         if stays && matches!(verdict, Verdict::Park { .. }) {
+            if held.feed.beside.is_none() {
+                self.parking.looked(&held.feed.name);
+            }
             self.metrics.given_back.increment(1);
             return None;
         }
         self.settle(&verdict, job, Some(route), held).await;
+        self.window.wake_taker(); // see `Pool::looks`
         None
     }
 

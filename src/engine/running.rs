@@ -1,12 +1,12 @@
 //! The jobs that run now: looked up by operators, cancelled by them or by the stop.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use foldhash::HashMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::context::Context;
+use crate::ports::Context;
 
 type Key = (Arc<str>, Arc<str>);
 

@@ -14,10 +14,10 @@ mod streams;
 mod tests;
 mod timers;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::{HashMap, HashMapExt as _};
 use slab::Slab;
 use tokio::time::Instant;
 
@@ -32,6 +32,9 @@ use place::Place;
 use strands::Strands;
 use streams::{Party, Stream, StreamKey, Tenant};
 use timers::{Timer, Timers};
+
+/// A party that has come and gone is counted on to come back for this long.
+const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// How the jobs of a route take turns.
 #[derive(Debug)]
@@ -75,7 +78,7 @@ pub(super) struct Turns<T> {
     by_key: HashMap<StreamKey, usize>,
     tenants: HashMap<Party, Tenant>,
     turns: Fair<Party>,
-    weights: HashMap<Arc<str>, u32>,
+    weights: std::collections::HashMap<Arc<str>, u32>,
     gates: Slab<Shared>,
     gates_by_key: HashMap<GateKey, usize>,
     lanes: Slab<Lane>,
@@ -86,7 +89,9 @@ pub(super) struct Turns<T> {
     /// Jobs of one stream that may wait here before its source is asked for others instead.
     quota: usize,
     strands: Strands,
-    waits: HashMap<Wait, u64>,
+    waits: std::collections::HashMap<Wait, u64>,
+    /// Until when more than one party counts as present.
+    shared_until: Option<Instant>,
 }
 
 struct Entry<T> {
@@ -114,7 +119,7 @@ pub(super) struct Ticket {
 
 impl<T> Turns<T> {
     /// `weights` are those of tenants that have another than 1.
-    pub fn new(weights: HashMap<Arc<str>, u32>, quota: usize) -> Self {
+    pub fn new(weights: std::collections::HashMap<Arc<str>, u32>, quota: usize) -> Self {
         Turns {
             entries: Slab::new(),
             arrivals: 0,
@@ -131,7 +136,8 @@ impl<T> Turns<T> {
             ready: 0,
             quota: quota.max(1),
             strands: Strands::default(),
-            waits: HashMap::new(),
+            waits: std::collections::HashMap::new(),
+            shared_until: None,
         }
     }
 
@@ -142,10 +148,18 @@ impl<T> Turns<T> {
         self.enlist(stream);
         let id = self.entries.insert(Entry { item, facts, arrival, stream, lane, place: Place::Queue });
         self.arrived(stream);
+        if self.tenants.len() > 1 {
+            self.shared_until = Some(now + REMEMBERED);
+        }
         match lane {
             Some(lane) => self.join_lane(lane, id),
             None => self.line_up(id),
         }
+    }
+
+    /// Whether more than one party is here, or was lately.
+    pub fn is_shared(&self, now: Instant) -> bool {
+        self.shared_until.is_some_and(|until| now < until)
     }
 
     /// Takes a job in that was held until `until` as the head of its key.
@@ -158,10 +172,10 @@ impl<T> Turns<T> {
         }
     }
 
-    /// The next job to run, if any may run now.
-    pub fn next(&mut self, now: Instant) -> Option<(Ticket, T)> {
+    /// The next job to run, if any may run now; with `few`, of the parties that run fewer jobs than that.
+    pub fn next(&mut self, few: Option<usize>, now: Instant) -> Option<(Ticket, T)> {
         self.fire(now);
-        while let Some(stream) = self.first_stream() {
+        while let Some(stream) = self.first_stream(few) {
             let gates = self.streams[stream].gates;
             let started = self.try_start(stream, gates, now);
             self.pass_on(gates, now);
@@ -283,7 +297,7 @@ impl<T> Turns<T> {
     }
 
     /// How often something had to wait since the last time.
-    pub fn waits(&mut self) -> HashMap<Wait, u64> {
+    pub fn waits(&mut self) -> std::collections::HashMap<Wait, u64> {
         std::mem::take(&mut self.waits)
     }
 
@@ -307,6 +321,11 @@ impl<T> Turns<T> {
     /// How many could start now if there were slots for all.
     pub fn ready(&self) -> usize {
         self.ready
+    }
+
+    /// Whether any of them is of a party that runs fewer jobs than that.
+    pub fn is_ready(&self, few: usize) -> bool {
+        self.first_stream(Some(few)).is_some()
     }
 
     /// When [`Turns::next`] may have something that it does not have now.

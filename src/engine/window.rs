@@ -163,7 +163,7 @@ impl Window {
     /// Takes jobs in.
     pub(super) fn admit(&self, admitted: Vec<Admitted>) {
         let (mut state, now) = (self.lock(), Instant::now());
-        if state.running == self.options.slots {
+        if state.running == self.options.slots || state.few(&self.options).is_some() {
             state.crowded += admitted.len() as u64;
         }
         for admitted in admitted {
@@ -182,7 +182,7 @@ impl Window {
                 if state.closed {
                     return None;
                 }
-                if let Some((ticket, admitted)) = state.next(Instant::now()) {
+                if let Some((ticket, admitted)) = state.next(&self.options, Instant::now()) {
                     admitted.feed.waiting.remove(admitted.message.size());
                     self.wake_slots(&state);
                     self.after(&mut state);
@@ -196,7 +196,7 @@ impl Window {
 
     /// One slot is woken at a time, and wakes the next one when there is work for it.
     fn wake_slots(&self, state: &State) {
-        if state.running < self.options.slots && (state.turns.ready() > 0 || !state.urgent.is_empty()) {
+        if state.may_start(&self.options) {
             self.work.notify_one();
         }
     }
@@ -343,10 +343,11 @@ impl State {
         }
     }
 
-    fn next(&mut self, now: Instant) -> Option<(Option<Ticket>, Box<Admitted>)> {
+    fn next(&mut self, options: &WindowOptions, now: Instant) -> Option<(Option<Ticket>, Box<Admitted>)> {
+        let few = self.few(options);
         let next = match self.urgent.pop_front() {
             Some(admitted) => (None, admitted),
-            None => self.turns.next(now).map(|(ticket, admitted)| (Some(ticket), admitted))?,
+            None => self.turns.next(few, now).map(|(ticket, admitted)| (Some(ticket), admitted))?,
         };
         self.running += 1;
         self.pace.count(now);

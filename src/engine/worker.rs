@@ -9,7 +9,6 @@ use tokio::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::Instant;
 
 use super::admitted::{Admitted, Lease, SUSPICION, Work};
-use super::context::Context;
 use super::order::Head;
 use super::pool::Pool;
 use super::routes::Route;
@@ -18,7 +17,7 @@ use super::settle::Held;
 use crate::clock::between;
 use crate::job::{Job, Malformed};
 use crate::outcome::{Class, Failure, Interruption, Outcome, Reason, Verdict};
-use crate::ports::QueueError;
+use crate::ports::{Context, QueueError};
 use crate::retry::{self, Moment, Policy};
 use crate::telemetry::Wait;
 
@@ -78,6 +77,7 @@ impl Pool {
     /// Of a job that ends without a run.
     async fn end(&self, verdict: &Verdict, job: &Job, held: Held) -> Option<(Admitted, Instant)> {
         self.settle(verdict, job, None, held).await;
+        self.window.wake_taker(); // see `Pool::looks`
         None
     }
 
@@ -131,8 +131,12 @@ impl Pool {
         }
         let context = Arc::new(self.context(job, route, alone));
         let registered = self.shared.running.enter(&held.feed.name, &context, held.received.now);
-        if alone && !Box::pin(self.mark(job, route, &context, &registered, held)).await {
-            return Ok(Outcome::Interrupted(Interruption::Stopping));
+        if alone {
+            let ready = route.executor.prepare(&context);
+            self.keep(&mut held.lease, ready, || registered.cancel(Cancelled::LeaseLost)).await;
+            if !Box::pin(self.mark(job, held)).await {
+                return Ok(Outcome::Interrupted(Interruption::Stopping));
+            }
         }
         route.metrics.started(held.received.published.map(|published| between(published, held.received.now)));
         let start = Instant::now();
@@ -157,11 +161,9 @@ impl Pool {
         Ok(outcome)
     }
 
-    /// Writes the start mark of a suspect: without it the run must not begin. What the run needs is made ready before, so
-    /// that little but the run itself lies between the mark and its end.
-    async fn mark(&self, job: &Job, route: &Route, context: &Context, registered: &Registered<'_>, held: &mut Held) -> bool {
-        let ready = route.executor.prepare(context);
-        self.keep(&mut held.lease, ready, || registered.cancel(Cancelled::LeaseLost)).await;
+    /// Writes the start mark of a suspect: without it the run must not begin. What the run needs is ready by then, so that
+    /// little but the run itself lies between the mark and its end.
+    async fn mark(&self, job: &Job, held: &mut Held) -> bool {
         let mut life = job.life.clone();
         life.suspect = true;
         while let Err(error) = held.lease.receipt.mark(&life).await {

@@ -3,35 +3,17 @@
 use base64::Engine as _;
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::object::Object;
 use super::{Header, Job, Message};
 use crate::outcome::Output;
 
 /// The media type of an event in structured mode.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 
-#[derive(Serialize)]
-struct Event<'a> {
-    specversion: &'static str,
-    id: String,
-    source: String,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    subject: &'a str,
-    time: Timestamp,
-    jobtype: &'a str,
-    attempt: u32,
-    tenant: &'a str,
-    traceparent: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    datacontenttype: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data_base64: Option<String>,
-}
+/// What most events have beside their data, in bytes.
+const FRAME_SIZE: usize = 512;
 
 /// The event `windlass.job.completed`; its data is what the plugin returned.
 #[must_use]
@@ -55,7 +37,7 @@ pub fn failed(job: &Job, pool: &str, document: &[u8], now: Timestamp) -> Message
 /// The id under which an end of this job is published: the same for every repetition of the same end.
 #[must_use]
 pub fn end_id(job: &Job, suffix: &str) -> String {
-    format!("{}:{}:{suffix}", job.id, job.life.replay)
+    [&*job.id, ":", &job.life.replay.to_string(), ":", suffix].concat()
 }
 
 struct Ended<'a> {
@@ -67,27 +49,27 @@ struct Ended<'a> {
 }
 
 fn render(job: &Job, pool: &str, ended: Ended<'_>) -> Message {
-    let event = Event {
-        specversion: "1.0",
-        id: end_id(job, ended.suffix),
-        source: format!("/windlass/{pool}"),
-        kind: ended.kind,
-        subject: &job.id,
-        time: ended.now,
-        jobtype: &job.kind,
-        attempt: job.run_number(),
-        tenant: &job.tenant,
-        traceparent: &job.traceparent(),
-        datacontenttype: match (&ended.data, &ended.base64) {
-            (Some(_), _) => Some("application/json"),
-            (None, Some(_)) => Some("application/octet-stream"),
-            (None, None) => None,
-        },
-        data: ended.data,
-        data_base64: ended.base64,
-    };
-    // a struct of plain values cannot fail to serialise
-    let body = serde_json::to_vec(&event).unwrap_or_default();
+    let size = ended.data.map_or(0, |data| data.get().len()) + ended.base64.as_ref().map_or(0, String::len);
+    let mut body = Vec::with_capacity(FRAME_SIZE + size);
+    let mut event = Object::open(&mut body, b"{");
+    event.text("specversion", "1.0");
+    event.text("id", &end_id(job, ended.suffix));
+    event.text("source", &["/windlass/", pool].concat());
+    event.text("type", ended.kind);
+    event.text("subject", &job.id);
+    event.field("time", &ended.now);
+    event.text("jobtype", &job.kind);
+    event.field("attempt", &job.run_number());
+    event.text("tenant", &job.tenant);
+    event.text("traceparent", &job.traceparent());
+    if let Some(data) = ended.data {
+        event.text("datacontenttype", "application/json");
+        event.json("data", data.get().as_bytes());
+    } else if let Some(base64) = ended.base64 {
+        event.text("datacontenttype", "application/octet-stream");
+        event.text("data_base64", &base64);
+    }
+    body.push(b'}');
     let key = job.key.as_ref().map(|key| Bytes::copy_from_slice(key.as_bytes()));
     Message { body: body.into(), key, headers: vec![Header::new("content-type", CONTENT_TYPE)] }
 }

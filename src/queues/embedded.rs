@@ -10,6 +10,7 @@ mod bodies;
 pub mod config;
 mod endings;
 mod file;
+mod fold;
 mod inbox;
 mod known;
 mod lease;

@@ -3,15 +3,27 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::between;
-use crate::config::schedule::CatchUp;
 use crate::rhythm::Rhythm;
 
 /// A due time that is over for longer was missed: no worker was there to see to it.
 pub(super) const MISSED_AFTER: Duration = Duration::from_secs(10);
 /// The most due times that are made up for at once; the latest ones are.
 pub(super) const MOST: usize = 1000;
+
+/// What becomes of due times at which no worker was there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CatchUp {
+    /// The latest of them is made up for.
+    #[default]
+    Last,
+    /// All of them are, up to the latest thousand.
+    All,
+    None,
+}
 
 /// What is to be done about the due times in a span.
 #[derive(Debug, PartialEq, Eq)]

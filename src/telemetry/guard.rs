@@ -1,8 +1,18 @@
 //! What is shown of one executor's breaker and limit.
 
+use serde::{Deserialize, Serialize};
+
 use super::names::{BREAKER, BREAKER_OPENINGS, EXECUTOR_LIMIT};
 use super::recorder::{Counter, Gauge, Labels, Registry};
-use crate::engine::breaker::Phase;
+
+/// How a breaker stands: open lets nothing through; half-open, one job at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    Closed,
+    Open,
+    HalfOpen,
+}
 
 /// The metrics of one executor's guard.
 pub struct GuardMetrics {

@@ -27,6 +27,7 @@ pub enum Wait {
     Suspect,
     /// The byte budget for deliveries is spent.
     Bytes,
+    /// Its queue was paused by an operator.
     Paused,
     /// A job waits without spending attempts: no route, a shut target.
     Parked,
@@ -53,8 +54,20 @@ impl Wait {
         Wait::SourceError,
     ];
 
-    /// Those of jobs that a pool has taken and not started.
-    pub const IN_WINDOW: [Wait; 6] = [Wait::NoSlot, Wait::Rate, Wait::Concurrency, Wait::KeyBusy, Wait::Held, Wait::Suspect];
+    /// Those that are looked up and counted; whoever waits for one of the others counts itself.
+    pub const LOOKED_UP: [Wait; 11] = [
+        Wait::NoSlot,
+        Wait::Rate,
+        Wait::Concurrency,
+        Wait::BreakerOpen,
+        Wait::Throttled,
+        Wait::KeyBusy,
+        Wait::Held,
+        Wait::Suspect,
+        Wait::Paused,
+        Wait::Parked,
+        Wait::SourceError,
+    ];
 
     #[must_use]
     pub fn as_str(self) -> &'static str {

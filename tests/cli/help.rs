@@ -1,7 +1,7 @@
 use crate::workshop::Workshop;
 
 /// Every command, as it is typed.
-const COMMANDS: [&str; 34] = [
+const COMMANDS: [&str; 39] = [
     "",
     "run",
     "demo",
@@ -15,6 +15,10 @@ const COMMANDS: [&str; 34] = [
     "queues list",
     "queues pause",
     "queues resume",
+    "breakers",
+    "breakers list",
+    "breakers open",
+    "breakers close",
     "routes",
     "top",
     "reload",
@@ -36,6 +40,7 @@ const COMMANDS: [&str; 34] = [
     "plugin",
     "plugin test",
     "schema",
+    "completions",
 ];
 
 #[test]
@@ -66,7 +71,7 @@ fn every_command_that_does_something_comes_with_an_example() {
     let workshop = Workshop::new();
     for command in COMMANDS
         .iter()
-        .filter(|command| !["", "jobs", "queues", "dead-letters", "batches", "schedules", "plugin"].contains(command))
+        .filter(|command| !["", "jobs", "queues", "breakers", "dead-letters", "batches", "schedules", "plugin"].contains(command))
     {
         let mut arguments: Vec<&str> = command.split_whitespace().collect();
         arguments.push("--help");

@@ -107,3 +107,32 @@ fn a_file_that_is_no_store_is_refused_and_left_alone() {
     assert!(err.contains("not a windlass store"), "{err}");
     assert_eq!(std::fs::read_to_string(workshop.path().join("windlass.db")).unwrap(), "these are my notes\n");
 }
+
+#[test]
+fn a_plugin_that_is_gone_locks_no_operator_out() {
+    let mut workshop = Workshop::new();
+    workshop.write("echo.py", "def echo(data):\n    return data\n");
+    let executor = "executors: { echo: { python: { entry: \"echo.py:echo\", workers: 1 } } }";
+    workshop.write("windlass.yaml", &format!("api: {{ listen: null }}\ntelemetry: {{ listen: null }}\n{executor}\n"));
+    workshop.run(&["submit", "x", "--id", "a", "--delay", "1h"]).done();
+    workshop.start_worker();
+    workshop.remove("echo.py");
+    for live in [true, false] {
+        for command in [
+            &["jobs", "list"][..],
+            &["queues", "list"],
+            &["dead-letters", "list"],
+            &["audit"],
+            &["submit", "x", "--delay", "1h"],
+            &["jobs", "show", "a"],
+        ] {
+            let ran = workshop.run(command);
+            assert_eq!(ran.code, 0, "live: {live}, {command:?}: {ran:?}");
+        }
+        workshop.stop_worker();
+    }
+    for command in ["run", "check"] {
+        let ran = workshop.run(&[command]);
+        assert!(ran.code == 2 && (ran.err + &ran.out).contains("echo.py is not there"), "{command}");
+    }
+}

@@ -56,3 +56,33 @@ fn a_worker_whose_starter_ignores_the_ends_of_children_still_learns_how_its_own_
     let output = command.current_dir(workshop.path()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
 }
+
+#[test]
+fn a_plugin_runs_in_the_folder_that_its_executor_names() {
+    let mut workshop = Workshop::new();
+    std::fs::create_dir(workshop.path().join("elsewhere")).unwrap();
+    workshop.write("where.py", "import os\n\n\ndef where(data):\n    return os.getcwd()\n");
+    workshop.write("where.sh", "echo \"\\\"$PWD\\\"\"\n");
+    let config = r#"
+api: { listen: null }
+telemetry: { listen: null }
+executors:
+  sh: { command: { run: [sh, ../where.sh], directory: elsewhere } }
+  python: { python: { entry: "where.py:where", workers: 1, directory: elsewhere } }
+  home: { command: { run: [sh, where.sh] } }
+routes:
+  - { type: sh, run: sh }
+  - { type: python, run: python }
+  - { type: home, run: home }
+"#;
+    workshop.write("windlass.yaml", config);
+    workshop.start_worker();
+    let home = workshop.path().canonicalize().unwrap();
+    for (kind, folder) in [("sh", home.join("elsewhere")), ("python", home.join("elsewhere")), ("home", home)] {
+        let said = workshop.run(&["submit", kind, "--wait", "60s"]).done();
+        assert_eq!(said, format!("\"{}\"\n", folder.display()), "{kind}");
+    }
+    workshop.write("windlass.yaml", &config.replace("directory: elsewhere", "directory: nowhere"));
+    let ran = workshop.run(&["check"]);
+    assert!(ran.out.contains("executors.sh.command.directory") && ran.out.contains("nowhere is not there"), "{ran:?}");
+}

@@ -1,4 +1,4 @@
-use crate::workshop::{Workshop, timeless};
+use crate::workshop::{Workshop, timeless, until};
 
 /// `{ROUTES}` is where each test puts its own.
 const CONFIG: &str = "\
@@ -14,13 +14,6 @@ fn with_worker(routes: &str) -> Workshop {
     workshop.write("windlass.yaml", &format!("{CONFIG}{routes}"));
     workshop.start_worker();
     workshop
-}
-
-fn until(what: &str, mut seen: impl FnMut() -> bool) {
-    let start = std::time::Instant::now();
-    while !seen() {
-        assert!(start.elapsed().as_secs() < 60, "never: {what}");
-    }
 }
 
 #[test]

@@ -48,6 +48,23 @@ fn a_file_is_submitted_line_by_line() {
 }
 
 #[test]
+fn a_file_shows_its_progress_on_a_terminal_and_nowhere_else() {
+    let workshop = Workshop::new();
+    let lines: String = (1..=3000).map(|n| format!("{{\"id\": \"j-{n}\", \"type\": \"x\"}}\n")).collect();
+    workshop.write("jobs.jsonl", &lines);
+    let on_terminal = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+    let mut command = std::process::Command::new("python3");
+    command.args(["-c", on_terminal, env!("CARGO_BIN_EXE_windlass"), "submit", "--file", "jobs.jsonl"]);
+    let output = command.current_dir(workshop.path()).env("TERM", "xterm").output().unwrap();
+    let seen = String::from_utf8_lossy(&output.stdout);
+    let total = format!("/{:.2} KiB", lines.len() as f64 / 1024.0);
+    assert!(output.status.success() && seen.contains(&total), "{total} in {seen:?}");
+    assert!(seen.ends_with("3,000 jobs submitted\r\n"), "the bar is gone at the end: {seen:?}");
+    let ran = workshop.run(&["submit", "--file", "jobs.jsonl"]);
+    assert_eq!((&*ran.err, &*ran.out), ("", "0 jobs submitted, 3,000 were known already\n"));
+}
+
+#[test]
 fn a_bad_line_is_named_and_nothing_of_its_chunk_is_taken() {
     let workshop = Workshop::new();
     let line = |n: usize| if n == 700 { "{\"id\": 7}\n".into() } else { format!("{{\"id\": \"j-{n}\", \"type\": \"x\"}}\n") };

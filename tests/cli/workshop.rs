@@ -1,9 +1,11 @@
 //! A folder of its own for each test, in which the real program runs.
 #![expect(clippy::unwrap_used, reason = "a test's tools: what fails here fails the test")]
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -14,6 +16,8 @@ use tempfile::TempDir;
 pub struct Workshop {
     folder: TempDir,
     worker: Option<Child>,
+    /// What the worker said until it was ready.
+    said: String,
 }
 
 /// What a command answered.
@@ -26,7 +30,7 @@ pub struct Ran {
 
 impl Workshop {
     pub fn new() -> Self {
-        Workshop { folder: tempfile::tempdir().unwrap(), worker: None }
+        Workshop { folder: tempfile::tempdir().unwrap(), worker: None, said: String::new() }
     }
 
     pub fn path(&self) -> &Path {
@@ -80,12 +84,46 @@ impl Workshop {
         }
         std::thread::spawn(move || lines.for_each(drop)); // else it would block on a full pipe
         self.worker = Some(worker);
+        self.said = said;
+    }
+
+    /// Asks the worker for one of the pages that need no token: the status code and the body.
+    pub fn probe(&self, page: &str) -> (u16, String) {
+        let (_, rest) = self.said.split_once("health, ready: http://").unwrap();
+        let address = rest.split('/').next().unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "GET {page} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let worker = self.worker.as_ref().unwrap();
+        kill(Pid::from_raw(worker.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    /// Waits until the worker has ended by itself; one that does not is killed.
+    pub fn ended(&mut self) -> ExitStatus {
+        let mut worker = self.worker.take().unwrap();
+        let start = Instant::now();
+        loop {
+            if let Some(status) = worker.try_wait().unwrap() {
+                return status;
+            }
+            if start.elapsed().as_secs() > 60 {
+                worker.kill().unwrap();
+                worker.wait().unwrap();
+                panic!("the worker does not end");
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// Has the worker read its config again, without an answer.
     pub fn hang_up(&self) {
-        let worker = self.worker.as_ref().unwrap();
-        kill(Pid::from_raw(worker.id().try_into().unwrap()), Signal::SIGHUP).unwrap();
+        self.signal(Signal::SIGHUP);
     }
 
     /// Ends the worker in order.
@@ -121,6 +159,16 @@ impl Ran {
     #[track_caller]
     pub fn documents(self) -> Vec<Value> {
         self.done().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// Looks again and again until it is so.
+#[track_caller]
+pub fn until(what: &str, mut seen: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !seen() {
+        assert!(start.elapsed().as_secs() < 60, "never: {what}");
+        std::thread::yield_now();
     }
 }
 

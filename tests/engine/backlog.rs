@@ -28,23 +28,35 @@ struct Disk {
 impl Disk {
     /// Starts, and waits until jobs run.
     async fn start(ordered: bool) -> Self {
+        Self::with_slots(8, ordered).await
+    }
+
+    /// Jobs whose ids begin with `stuck` run until the stop.
+    async fn with_slots(slots: usize, ordered: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = EmbeddedConfig { path: directory.path().join("windlass.db"), ..EmbeddedConfig::default() };
         let store = Store::open(StoreOptions::from(&config)).unwrap();
         let (ran, changed) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Notify::new()));
         let note = {
             let (ran, changed) = (ran.clone(), changed.clone());
-            executor(move |job, _| {
+            executor(move |job, context| {
                 ran.lock().unwrap().push(job.id.to_string());
                 changed.notify_one();
-                async { done() }.boxed()
+                let stuck = job.id.starts_with("stuck");
+                async move {
+                    if stuck {
+                        context.cancel.cancelled().await;
+                    }
+                    done()
+                }
+                .boxed()
             })
         };
         let mut rules = rules("t");
         rules.ordered = ordered;
         let route = Route { rules: Arc::new(rules), ..plain_route("t", note, Policy::default()) };
         let shared = Arc::new(Shared::new("test", Clock::System, Budget::new(64 << 20)));
-        let pool = pool(&shared, &[store.queue("jobs", "jobs")], 8, vec![Arc::new(route)]);
+        let pool = pool(&shared, &[store.queue("jobs", "jobs")], slots, vec![Arc::new(route)]);
         let disk = Disk { _directory: directory, store, engine: Engine::start(shared, &[Arc::new(pool)]), ran, changed };
         disk.submit("first", 1, "").await;
         disk.wait_for(1).await;
@@ -112,4 +124,19 @@ async fn a_key_with_thousands_of_jobs_keeps_its_order_and_holds_up_no_other_key(
         assert!(of.len() == count && of.is_sorted(), "{name}");
     }
     assert!(last(&ran, "cold") < 3000, "after {} jobs", last(&ran, "cold"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_that_comes_again_starts_though_another_has_every_slot_that_it_may_and_more_waiting() {
+    let disk = Disk::with_slots(64, false).await;
+    disk.store.pause("jobs", true).await.unwrap();
+    disk.submit("small", 1, r#""tenant":"small","#).await;
+    disk.submit("stuck", 2000, r#""tenant":"large","#).await;
+    disk.store.pause("jobs", false).await.unwrap();
+    disk.wait_for(63).await;
+    disk.submit("again", 1, r#""tenant":"small","#).await;
+    disk.wait_for(64).await;
+    disk.engine.stop(Duration::ZERO).await;
+    disk.store.close().await;
+    assert_eq!(disk.ran.lock().unwrap()[63], "again-0000");
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -35,15 +36,19 @@ const SLOTS: usize = 100;
 /// Failed runs before the last one of a job that is retried.
 const FAILURES: u32 = 3;
 
-/// Which job ran when: the first number is taken at its start, the second at its end.
+/// A job that ran, its start and its end by the diary's count.
+type Ran = (String, u64, u64);
+
+/// Which job ran when.
 #[derive(Clone, Default)]
-struct Diary(Arc<Mutex<(u64, Vec<(String, u64, u64)>)>>);
+struct Diary {
+    count: Arc<AtomicU64>,
+    ran: Arc<Mutex<Vec<Ran>>>,
+}
 
 impl Diary {
     fn tick(&self) -> u64 {
-        let mut diary = self.0.lock().unwrap();
-        diary.0 += 1;
-        diary.0
+        self.count.fetch_add(1, Ordering::SeqCst)
     }
 
     /// Notes a run even where it is cancelled.
@@ -51,8 +56,8 @@ impl Diary {
         Running { diary: self.clone(), id: id.to_owned(), start: self.tick() }
     }
 
-    fn of_key(&self, key: &str) -> Vec<(String, u64, u64)> {
-        let mut runs = self.0.lock().unwrap().1.clone();
+    fn of_key(&self, key: &str) -> Vec<Ran> {
+        let mut runs = self.ran.lock().unwrap().clone();
         runs.retain(|(id, ..)| id.starts_with(key));
         runs.sort_by_key(|(_, start, _)| *start);
         runs
@@ -68,7 +73,7 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let end = self.diary.tick();
-        self.diary.0.lock().unwrap().1.push((std::mem::take(&mut self.id), self.start, end));
+        self.diary.ran.lock().unwrap().push((std::mem::take(&mut self.id), self.start, end));
     }
 }
 

@@ -29,11 +29,11 @@ pub struct Target {
 }
 
 impl Target {
-    fn is(&self, down: bool) {
+    pub fn is(&self, down: bool) {
         self.down.store(down, Ordering::SeqCst);
     }
 
-    fn calls(&self) -> usize {
+    pub fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }
 

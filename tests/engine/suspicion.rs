@@ -1,6 +1,6 @@
 //! Who is charged when a worker dies: only a job that was marked and ran alone. And what a lost lease changes: nothing.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,29 +15,40 @@ use windlass::ports::{
 };
 use windlass::retry::Policy;
 
-use crate::support::{done, executor, route};
+use crate::support::{done, executor, route, telemetry};
 use crate::world::World;
 
 type Marks = Arc<Mutex<Vec<Life>>>;
 
-/// A queue that says of every message with `suspect` in it that three workers died with it, and notes the marks; with
-/// `loses`, every lease is lost at its first renewal.
+/// What becomes of a renewal.
+#[derive(Clone, Copy)]
+enum Renewal {
+    Done,
+    /// It says that the lease is lost.
+    Lost,
+    /// It says that all is well and does not reach the queue, as of a worker that was frozen meanwhile.
+    Unheard,
+}
+
+type Renewals = Arc<Mutex<Renewal>>;
+
+/// A queue that says of every message with `suspect` in it that three workers died with it, and notes the marks.
 struct Doubtful {
     queue: Arc<dyn Queue>,
     marks: Marks,
-    loses: Arc<AtomicBool>,
+    renewals: Renewals,
 }
 
 struct DoubtfulSource {
     source: Box<dyn Source>,
     marks: Marks,
-    loses: Arc<AtomicBool>,
+    renewals: Renewals,
 }
 
 struct DoubtfulReceipt {
     receipt: Box<dyn Receipt>,
     marks: Marks,
-    loses: Arc<AtomicBool>,
+    renewals: Renewals,
 }
 
 #[async_trait]
@@ -52,7 +63,7 @@ impl Queue for Doubtful {
 
     async fn source(&self, sort: Sort) -> Result<Box<dyn Source>, QueueError> {
         let source = self.queue.source(sort).await?;
-        Ok(Box::new(DoubtfulSource { source, marks: self.marks.clone(), loses: self.loses.clone() }))
+        Ok(Box::new(DoubtfulSource { source, marks: self.marks.clone(), renewals: self.renewals.clone() }))
     }
 
     fn sink(&self) -> Arc<dyn Sink> {
@@ -78,7 +89,8 @@ impl Source for DoubtfulSource {
         let deliveries = self.source.next(room).await?;
         let doubt = |delivery: Delivery| {
             let suspect = delivery.message.body.windows(7).any(|word| word == b"suspect");
-            let receipt = DoubtfulReceipt { receipt: delivery.receipt, marks: self.marks.clone(), loses: self.loses.clone() };
+            let receipt =
+                DoubtfulReceipt { receipt: delivery.receipt, marks: self.marks.clone(), renewals: self.renewals.clone() };
             Delivery { receipt: Box::new(receipt), unsettled: if suspect { 3 } else { 2 }, ..delivery }
         };
         Ok(deliveries.into_iter().map(doubt).collect())
@@ -96,7 +108,12 @@ impl Receipt for DoubtfulReceipt {
     }
 
     async fn extend(&self, lease: Duration) -> Result<(), QueueError> {
-        if self.loses.load(Ordering::SeqCst) { Err(QueueError::LeaseLost) } else { self.receipt.extend(lease).await }
+        let renewal = *self.renewals.lock().unwrap();
+        match renewal {
+            Renewal::Done => self.receipt.extend(lease).await,
+            Renewal::Lost => Err(QueueError::LeaseLost),
+            Renewal::Unheard => Ok(()),
+        }
     }
 
     async fn mark(&self, life: &Life) -> Result<(), QueueError> {
@@ -105,11 +122,11 @@ impl Receipt for DoubtfulReceipt {
     }
 }
 
-fn doubt(world: &mut World) -> (Marks, Arc<AtomicBool>) {
-    let (marks, loses) = (Arc::default(), Arc::new(AtomicBool::new(false)));
-    let queue = Doubtful { queue: world.from.remove(0), marks: Arc::clone(&marks), loses: loses.clone() };
+fn doubt(world: &mut World) -> (Marks, Renewals) {
+    let (marks, renewals) = (Arc::default(), Arc::new(Mutex::new(Renewal::Done)));
+    let queue = Doubtful { queue: world.from.remove(0), marks: Arc::clone(&marks), renewals: renewals.clone() };
     world.from = vec![Arc::new(queue)];
-    (marks, loses)
+    (marks, renewals)
 }
 
 #[tokio::test(start_paused = true)]
@@ -226,8 +243,8 @@ async fn a_suspect_that_is_interrupted_is_given_back_without_its_mark() {
 async fn a_run_whose_lease_is_lost_is_ended_and_changes_nothing() {
     let run = executor(|_, _| std::future::pending().boxed());
     let mut world = World::new(vec![route("t", run, Policy { timeout: Duration::from_secs(3600), ..Policy::default() })]);
-    let (_, loses) = doubt(&mut world);
-    loses.store(true, Ordering::SeqCst);
+    let (_, renewals) = doubt(&mut world);
+    *renewals.lock().unwrap() = Renewal::Lost;
     world.send("jobs", r#"{"id":"a","type":"t"}"#).await;
     let engine = world.start();
     while world.shared.running.is_empty() {
@@ -240,6 +257,38 @@ async fn a_run_whose_lease_is_lost_is_ended_and_changes_nothing() {
     engine.stop(Duration::ZERO).await;
     assert_eq!((world.bodies("results").len(), world.failures().len()), (0, 0));
     assert!(world.queue("jobs").messages()[0].header("windlass-job").is_none(), "a lost lease is no attempt");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_settlement_after_the_lease_was_lost_unnoticed_changes_nothing_and_is_counted() {
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counter = runs.clone();
+    let run = executor(move |_, _| {
+        let first = counter.fetch_add(1, Ordering::SeqCst) == 0;
+        async move {
+            tokio::time::sleep(Duration::from_secs(if first { 100 } else { 1 })).await;
+            done()
+        }
+        .boxed()
+    });
+    let mut world = World::new(vec![route("t", run, Policy::default())]);
+    let telemetry = telemetry();
+    let ours = telemetry.clone();
+    world.tune = Box::new(move |pool| pool.metrics = ours.pool("default"));
+    let (_, renewals) = doubt(&mut world);
+    *renewals.lock().unwrap() = Renewal::Unheard;
+    world.send("jobs", r#"{"id":"a","type":"t"}"#).await;
+    let engine = world.start();
+    world.holds("results", 2).await;
+    tokio::time::sleep(Duration::from_secs(1)).await; // publish, then acknowledge
+    let metrics = telemetry.render();
+    assert!(metrics.contains("windlass_fenced_acks_total{pool=\"default\"} 1\n"), "{metrics}");
+    world.holds("jobs", 0).await;
+    engine.stop(Duration::ZERO).await;
+    assert_eq!(runs.load(Ordering::SeqCst), 2);
+    let results = world.bodies("results");
+    assert_eq!(results.iter().map(|event| &event["id"]).collect::<Vec<_>>(), ["a:0:completed"; 2], "one id, however often");
+    assert_eq!(world.failures().len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -257,14 +306,14 @@ async fn those_that_wait_behind_a_lost_head_of_their_key_do_not_run_before_it_co
     let mut ordered = Arc::into_inner(route("t", run, Policy::default())).unwrap();
     ordered.rules = Arc::new(windlass::engine::turns::Rules { ordered: true, ..crate::support::rules("t") });
     let mut world = World::new(vec![Arc::new(ordered)]);
-    let (_, loses) = doubt(&mut world);
-    loses.store(true, Ordering::SeqCst);
+    let (_, renewals) = doubt(&mut world);
+    *renewals.lock().unwrap() = Renewal::Lost;
     for id in ["x-0", "x-1", "x-2"] {
         world.send("jobs", &format!(r#"{{"id":"{id}","type":"t","key":"x"}}"#)).await;
     }
     let engine = world.start();
     tokio::time::sleep(Duration::from_secs(11)).await; // the first renewal has found the lease gone
-    loses.store(false, Ordering::SeqCst);
+    *renewals.lock().unwrap() = Renewal::Done;
     world.holds("results", 3).await;
     assert_eq!(*runs.lock().unwrap(), ["x-0", "x-0", "x-1", "x-2"]);
     engine.stop(Duration::ZERO).await;

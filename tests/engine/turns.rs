@@ -261,6 +261,31 @@ async fn a_tenant_with_ten_jobs_beside_a_flood_is_done_within_a_few_rounds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_tenant_that_comes_again_finds_a_slot_beside_a_flood_and_a_flood_alone_has_them_all() {
+    let diary = Diary::default();
+    let long = route("long", busy(&diary, SECOND * 100, |_| done()), Policy::default());
+    let moment = route("moment", busy(&diary, SECOND, |_| done()), Policy::default());
+    let world = World { slots: 64, ..World::new(vec![long, moment]) };
+    let small = async |number: usize| {
+        world.send("jobs", &format!(r#"{{"id":"small-{number}","type":"moment","tenant":"small"}}"#)).await;
+    };
+    small(0).await;
+    for number in 0..400 {
+        world.send("jobs", &format!(r#"{{"id":"flood-{number}","type":"long","tenant":"flood"}}"#)).await;
+    }
+    let engine = world.start();
+    tokio::time::sleep(SECOND * 30).await;
+    assert_eq!(world.shared.running.list().len(), 62, "two are kept for whoever comes");
+    let came = Instant::now();
+    small(1).await;
+    world.holds("results", 2).await;
+    assert!(came.elapsed() < SECOND * 2, "{:?}", came.elapsed());
+    world.holds("results", 402).await;
+    assert_eq!(diary.most_at_once(|id| key(id) == "flood"), 64, "a minute later nobody else counts as present");
+    engine.stop(Duration::ZERO).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_operator_ends_a_job_that_waits_in_the_window() {
     let diary = Diary::default();
     let world = World::new(vec![ordered(busy(&diary, SECOND * 100, |_| done()))]);

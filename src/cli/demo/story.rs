@@ -1,10 +1,13 @@
 //! What the demo submits and what it says about it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::clock::between;
@@ -58,28 +61,42 @@ pub(super) fn garbled() -> Message {
     Message::of("{\"id\": \"garbled\", \"type\": \"invoice.ren")
 }
 
-/// Counts, durations, retries, dead letters by reason.
-pub(super) fn summary(done: &[Entry], dead: &[Entry]) -> String {
-    let mut took: Vec<Duration> = done.iter().filter_map(|job| Some(between(job.submitted, job.ended?))).collect();
-    took.sort_unstable();
-    let at = |share: usize| took.get((took.len() * share / 100).min(took.len().saturating_sub(1))).copied().unwrap_or_default();
-    let retried = done.iter().filter(|job| attempt(job) > 1).count();
-    let mut reasons: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for entry in dead {
-        let reason = entry.failure.as_ref().map_or_else(String::new, |failure| failure.reason.to_string());
-        reasons.entry(reason).or_default().push(&entry.id);
+/// Counts, durations from submit to done, retries, dead letters by reason.
+#[derive(Debug, Serialize)]
+pub(super) struct Summary {
+    done: usize,
+    /// Of the done: after retries.
+    retried: usize,
+    p50_ms: u128,
+    p99_ms: u128,
+    dead_letters: BTreeMap<String, Vec<Arc<str>>>,
+}
+
+impl Summary {
+    pub fn of(done: &[Entry], dead: &[Entry]) -> Self {
+        let mut took: Vec<Duration> = done.iter().filter_map(|job| Some(between(job.submitted, job.ended?))).collect();
+        took.sort_unstable();
+        let at = |share: usize| {
+            let place = (took.len() * share / 100).min(took.len().saturating_sub(1));
+            took.get(place).copied().unwrap_or_default().as_millis()
+        };
+        let mut dead_letters: BTreeMap<String, Vec<Arc<str>>> = BTreeMap::new();
+        for entry in dead {
+            let reason = entry.failure.as_ref().map_or_else(String::new, |failure| failure.reason.to_string());
+            dead_letters.entry(reason).or_default().push(entry.id.clone());
+        }
+        let retried = done.iter().filter(|job| attempt(job) > 1).count();
+        Summary { done: done.len(), retried, p50_ms: at(50), p99_ms: at(99), dead_letters }
     }
-    let mut text = format!(
-        "{} jobs done, {retried} of them after retries; submit to done p50 {} ms, p99 {} ms\n",
-        done.len(),
-        at(50).as_millis(),
-        at(99).as_millis()
-    );
-    text.push_str(&format!("{} dead letters:\n", dead.len()));
-    for (reason, ids) in reasons {
-        text.push_str(&format!("  {reason:<10} {}\n", ids.join(", ")));
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Summary { done, retried, p50_ms, p99_ms, dead_letters } = self;
+        writeln!(f, "{done} jobs done, {retried} of them after retries; submit to done p50 {p50_ms} ms, p99 {p99_ms} ms")?;
+        writeln!(f, "{} dead letters:", dead_letters.values().map(Vec::len).sum::<usize>())?;
+        dead_letters.iter().try_for_each(|(reason, ids)| writeln!(f, "  {reason:<10} {}", ids.join(", ")))
     }
-    text
 }
 
 /// The number of the run that did the job, as the event of its end tells.

@@ -2,6 +2,8 @@
 
 use std::io::{IsTerminal as _, Write as _, stdout};
 
+use serde_json::{Map, Value, json};
+
 use crate::ports::QueueStats;
 
 /// Cells of a full bar.
@@ -9,6 +11,8 @@ const WIDTH: usize = 44;
 
 pub(super) struct View {
     live: bool,
+    /// Documents instead of text.
+    json: bool,
     /// Lines of the picture that stand on the screen.
     drawn: usize,
     last: String,
@@ -16,19 +20,15 @@ pub(super) struct View {
 }
 
 impl View {
-    pub fn new() -> Self {
-        View { live: stdout().is_terminal(), drawn: 0, last: String::new(), frames: 0 }
+    pub fn new(json: bool) -> Self {
+        View { live: !json && stdout().is_terminal(), json, drawn: 0, last: String::new(), frames: 0 }
     }
 
-    /// Says something for good.
-    pub fn say(&mut self, text: &str) {
-        self.end();
-        print(&format!("{}\n", text.trim_end_matches('\n')));
-    }
-
-    /// Leaves the picture where it stands.
-    pub fn end(&mut self) {
+    /// Says something for good, below the picture; the document is for programs.
+    pub fn tell(&mut self, document: &Value, text: impl FnOnce() -> String) {
         self.drawn = 0;
+        let line = if self.json { document.to_string() } else { text().trim_end_matches('\n').to_owned() };
+        print(&format!("{line}\n"));
     }
 
     pub fn draw(&mut self, stats: &[QueueStats]) {
@@ -62,7 +62,11 @@ impl View {
     /// At most two lines a second, and only news.
     fn line(&mut self, counts: &[(&str, u64, char)]) {
         let words: Vec<String> = counts.iter().map(|(name, count, _)| format!("{name} {count}")).collect();
-        let line = words.join(", ");
+        let documents = counts.iter().map(|(name, count, _)| (name.replace(' ', "_"), json!(count)));
+        let line = match self.json {
+            true => json!({ "event": "progress", "jobs": documents.collect::<Map<_, _>>() }).to_string(),
+            false => words.join(", "),
+        };
         if line != self.last && self.frames % 5 == 1 {
             print(&format!("{line}\n"));
             self.last = line;

@@ -35,7 +35,7 @@ pub struct Target {
 }
 
 impl Reach {
-    /// Reads the config, or makes one around the file.
+    /// Reads the config, or makes one around the file. Plugins that are not there are no reason to lock operators out.
     ///
     /// # Errors
     /// When the config is wrong.
@@ -48,7 +48,7 @@ impl Reach {
             config.state = Some(State::in_file(path));
             return Ok(Target { config, base: PathBuf::new() });
         }
-        let loaded = config::load(globals.file().as_deref()).map_err(Failure::config)?;
+        let loaded = config::load_to_operate(globals.file().as_deref()).map_err(Failure::config)?;
         Ok(Target { config: loaded.config, base: loaded.source.base })
     }
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::Inspection;
 use crate::config::queue::{Decode, QueueKind, Raw};
-use crate::config::secret::Secret;
 use crate::config::state::State;
+use crate::secret::Secret;
 use crate::telemetry::logs;
 
 impl Inspection<'_> {

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::Inspection;
 use crate::config::executor::ExecutorKind;
-use crate::config::secret::Secret;
 use crate::executors::command::config::CommandConfig;
 use crate::executors::limits::ProcessLimits;
 use crate::executors::python::config::PythonConfig;
+use crate::secret::Secret;
 
 impl Inspection<'_> {
     pub(super) fn plugins(&mut self) {

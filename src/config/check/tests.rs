@@ -24,7 +24,7 @@ fn problems_in(folder: &Path, yaml: &str) -> Vec<Problem> {
     let file = folder.join("windlass.yaml");
     fs::write(&file, yaml).unwrap();
     let environment = |name: &str| (name == "TOKEN").then(|| "hunter2".to_owned());
-    examine(Some(&file), &environment).2
+    examine(Purpose::Work, Some(&file), &environment).2
 }
 
 const PLUGIN: &str = "executors: { run: { command: { run: [./program] } } }\n";

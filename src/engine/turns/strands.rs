@@ -1,7 +1,8 @@
 //! What sources are told: which parts of their queues the window has enough of.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use crate::ports::Strand;
 

@@ -55,6 +55,7 @@ pub(super) struct Tenant {
     streams: Vec<usize>,
     /// Jobs that wait or run.
     members: usize,
+    running: usize,
 }
 
 impl<T> Turns<T> {
@@ -80,7 +81,10 @@ impl<T> Turns<T> {
             key: key.clone(),
         });
         let tenant = self.tenants.entry(key.0.clone());
-        tenant.or_insert_with(|| Tenant { ranks: BTreeMap::new(), streams: Vec::new(), members: 0 }).streams.push(stream);
+        tenant
+            .or_insert_with(|| Tenant { ranks: BTreeMap::new(), streams: Vec::new(), members: 0, running: 0 })
+            .streams
+            .push(stream);
         self.by_key.insert(key, stream);
         stream
     }
@@ -100,8 +104,10 @@ impl<T> Turns<T> {
         self.release(old, now);
     }
 
-    pub(super) fn first_stream(&self) -> Option<usize> {
-        let tenant = self.tenants.get(self.turns.first()?)?;
+    /// The stream whose turn it is; with `few`, of the parties that run fewer jobs than that.
+    pub(super) fn first_stream(&self, few: Option<usize>) -> Option<usize> {
+        let mut parties = self.turns.in_turn().filter_map(|party| self.tenants.get(party));
+        let tenant = parties.find(|tenant| few.is_none_or(|few| tenant.running < few))?;
         tenant.ranks.values().find_map(Fair::first).copied()
     }
 
@@ -133,7 +139,7 @@ impl<T> Turns<T> {
         }
     }
 
-    /// Charges the shares of a stream for a run, and answers what was charged.
+    /// Charges the shares of a stream for a run that starts, and answers what was charged.
     pub(super) fn charge(&mut self, stream: usize) -> u64 {
         let owner = &self.streams[stream];
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive number of microseconds")]
@@ -142,11 +148,12 @@ impl<T> Turns<T> {
         self.turns.charge(&owner.key.0, guess, weight);
         if let Some(tenant) = self.tenants.get_mut(&owner.key.0) {
             tenant.ranks.entry(owner.key.3).or_default().charge(&stream, guess, owner.rules.weight);
+            tenant.running += 1;
         }
         guess
     }
 
-    /// Corrects what was charged by what the run took.
+    /// The run is over: corrects what was charged by what it took.
     pub(super) fn settle(&mut self, ticket: &Ticket, took: Duration) {
         let took = micros(took);
         let weight = self.weight(&ticket.facts.tenant);
@@ -158,6 +165,7 @@ impl<T> Turns<T> {
         if let Some(tenant) = self.tenants.get_mut(&owner.key.0) {
             let fair = tenant.ranks.entry(owner.key.3).or_default();
             fair.settle(&ticket.stream, ticket.guessed, took, owner.rules.weight);
+            tenant.running -= 1;
         }
     }
 

@@ -14,7 +14,7 @@ fn facts(tenant: &str, kind: &str, key: Option<&str>, rules: &Arc<Rules>) -> Fac
 }
 
 fn turns<T>() -> Turns<T> {
-    Turns::new(HashMap::new(), 1000)
+    Turns::new(std::collections::HashMap::new(), 1000)
 }
 
 fn per_second(count: u32) -> Limit {
@@ -29,7 +29,7 @@ fn at_once(most: u32) -> Limit {
 fn run<T>(turns: &mut Turns<T>, count: usize, now: &mut Instant, took: Duration) -> Vec<T> {
     let mut ran = Vec::new();
     while ran.len() < count {
-        let Some((ticket, item)) = turns.next(*now) else { break };
+        let Some((ticket, item)) = turns.next(None, *now) else { break };
         *now += took;
         turns.ended(&ticket, *now);
         ran.push(item);
@@ -86,14 +86,14 @@ fn a_key_runs_one_job_at_a_time_in_order_while_others_go_on() {
     for (key, number) in [("x", 1), ("x", 2), ("y", 3), ("x", 4)] {
         turns.add(Facts { priority: number, ..facts("a", "t", Some(key), &rules) }, number, now);
     }
-    let (first, _) = turns.next(now).filter(|(_, number)| *number == 3).unwrap();
-    let (second, _) = turns.next(now).filter(|(_, number)| *number == 1).unwrap();
-    assert!(turns.next(now).is_none());
+    let (first, _) = turns.next(None, now).filter(|(_, number)| *number == 3).unwrap();
+    let (second, _) = turns.next(None, now).filter(|(_, number)| *number == 1).unwrap();
+    assert!(turns.next(None, now).is_none());
     assert_eq!(turns.iter().filter(|(_, why)| *why == Wait::KeyBusy).count(), 2);
     turns.ended(&first, now);
-    assert!(turns.next(now).is_none());
+    assert!(turns.next(None, now).is_none());
     turns.ended(&second, now);
-    assert_eq!(turns.next(now).unwrap().1, 2, "before a later one of a higher priority");
+    assert_eq!(turns.next(None, now).unwrap().1, 2, "before a later one of a higher priority");
 }
 
 #[test]
@@ -102,15 +102,15 @@ fn a_held_head_keeps_its_key_waiting_and_runs_again_before_the_others() {
     let rules = Arc::new(Rules { ordered: true, ..rules() });
     turns.add(facts("a", "t", Some("x"), &rules), 1, now);
     turns.add(facts("a", "t", Some("x"), &rules), 2, now);
-    let (ticket, item) = turns.next(now).unwrap();
+    let (ticket, item) = turns.next(None, now).unwrap();
     let due = now + Duration::from_secs(60);
     turns.hold(ticket, item, due, now);
-    assert!(turns.next(due - MS).is_none());
+    assert!(turns.next(None, due - MS).is_none());
     assert_eq!(turns.wakes_at(), Some(due));
-    let (ticket, item) = turns.next(due).unwrap();
+    let (ticket, item) = turns.next(None, due).unwrap();
     assert_eq!(item, 1);
     turns.ended(&ticket, due);
-    assert_eq!(turns.next(due).unwrap().1, 2);
+    assert_eq!(turns.next(None, due).unwrap().1, 2);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_route_under_a_limit_leaves_slots_to_the_others() {
         turns.add(facts("a", "rated", None, &rated), ("rated", number), now);
         turns.add(facts("a", "free", None, &free), ("free", number), now);
     }
-    let mut started: Vec<_> = std::iter::from_fn(|| turns.next(now)).collect();
+    let mut started: Vec<_> = std::iter::from_fn(|| turns.next(None, now)).collect();
     let count = |started: &[(Ticket, (&str, i32))], kind| started.iter().filter(|(_, (known, _))| *known == kind).count();
     assert_eq!(["slow", "rated", "free"].map(|kind| count(&started, kind)), [2, 1, 5]);
     let whys: Vec<Wait> = turns.iter().map(|(_, why)| why).collect();
@@ -133,8 +133,8 @@ fn a_route_under_a_limit_leaves_slots_to_the_others() {
     let ended = started.iter().position(|(_, (kind, _))| *kind == "slow").unwrap();
     let (ticket, _) = started.remove(ended);
     turns.ended(&ticket, now);
-    assert_eq!(turns.next(now).unwrap().1, ("slow", 2));
-    assert_eq!(turns.next(now + Duration::from_secs(1)).unwrap().1, ("rated", 1));
+    assert_eq!(turns.next(None, now).unwrap().1, ("slow", 2));
+    assert_eq!(turns.next(None, now + Duration::from_secs(1)).unwrap().1, ("rated", 1));
 }
 
 #[test]
@@ -144,12 +144,12 @@ fn a_stream_that_was_woken_for_a_job_that_is_taken_away_wakes_the_next() {
     for kind in ["x", "y", "z"] {
         turns.add(facts("a", kind, None, &rules), kind, now);
     }
-    let (ticket, first) = turns.next(now).unwrap();
-    assert!(turns.next(now).is_none());
+    let (ticket, first) = turns.next(None, now).unwrap();
+    assert!(turns.next(None, now).is_none());
     turns.ended(&ticket, now); // wakes the one that found the limit first
     let woken = turns.iter().find(|(_, why)| *why == Wait::NoSlot).map(|(item, _)| *item).unwrap();
     turns.take_where(|item| *item == woken, now).unwrap();
-    let last = turns.next(now).unwrap().1;
+    let last = turns.next(None, now).unwrap().1;
     assert!(last != first && last != woken);
 }
 
@@ -160,18 +160,18 @@ fn limits_of_a_tenant_and_of_a_key_bind_only_them() {
     for (tenant, key) in [("a", "x"), ("a", "x"), ("a", "y"), ("a", "z"), ("b", "q")] {
         turns.add(facts(tenant, "t", Some(key), &rules), (tenant, key), now);
     }
-    let started: Vec<_> = std::iter::from_fn(|| turns.next(now)).collect();
+    let started: Vec<_> = std::iter::from_fn(|| turns.next(None, now)).collect();
     let items: HashSet<_> = started.iter().map(|(_, item)| *item).collect();
     assert_eq!(items, HashSet::from([("a", "x"), ("a", "y"), ("b", "q")]));
     started.iter().for_each(|(ticket, _)| turns.ended(ticket, now));
-    assert_eq!(turns.next(now).unwrap().1, ("a", "z"));
-    assert!(turns.next(now).is_none());
-    assert_eq!(turns.next(now + Duration::from_secs(1)).unwrap().1, ("a", "x"));
+    assert_eq!(turns.next(None, now).unwrap().1, ("a", "z"));
+    assert!(turns.next(None, now).is_none());
+    assert_eq!(turns.next(None, now + Duration::from_secs(1)).unwrap().1, ("a", "x"));
 }
 
 #[test]
 fn sources_are_asked_for_others_while_one_stream_or_key_fills_the_window() {
-    let mut turns = Turns::new(HashMap::new(), 100);
+    let mut turns = Turns::new(std::collections::HashMap::new(), 100);
     let (ordered, mut now) = (Arc::new(Rules { ordered: true, ..rules() }), Instant::now());
     for number in 0..60 {
         turns.add(facts("a", "t", Some("x"), &ordered), number, now);
@@ -192,7 +192,7 @@ fn nothing_is_left_of_tenants_keys_and_limits_that_are_gone() {
         run(&mut turns, 1, &mut now, MS);
     }
     now += Duration::from_secs(10);
-    assert!(turns.next(now).is_none());
+    assert!(turns.next(None, now).is_none());
     let left = [turns.entries.len(), turns.streams.len(), turns.tenants.len(), turns.gates.len(), turns.lanes.len()];
     assert_eq!((left, turns.by_key.len(), turns.gates_by_key.len(), turns.lanes_by_key.len()), ([0; 5], 0, 0, 0));
     assert_eq!(turns.wakes_at(), None);
@@ -205,21 +205,21 @@ fn a_reload_changes_the_limits_of_what_waits_and_forgets_nothing_that_runs() {
     for number in 0..6 {
         turns.add(facts("a", "t", None, &slow), number, now);
     }
-    let (first, _) = turns.next(now).unwrap();
-    assert!(turns.next(now).is_none());
+    let (first, _) = turns.next(None, now).unwrap();
+    assert!(turns.next(None, now).is_none());
     let more = Arc::new(Rules { limit: at_once(3), ..rules() });
     for (item, _) in turns.clear(now) {
         turns.add(facts("a", "t", None, &more), item, now);
     }
-    let running: Vec<_> = std::iter::from_fn(|| turns.next(now)).collect();
+    let running: Vec<_> = std::iter::from_fn(|| turns.next(None, now)).collect();
     assert_eq!(running.len(), 2, "beside the one that runs since before");
     turns.ended(&first, now);
-    assert!(turns.next(now).is_some());
+    assert!(turns.next(None, now).is_some());
     let free = Arc::new(rules());
     for (item, _) in turns.clear(now) {
         turns.add(facts("a", "t", None, &free), item, now);
     }
-    assert_eq!(std::iter::from_fn(|| turns.next(now)).count(), 2);
+    assert_eq!(std::iter::from_fn(|| turns.next(None, now)).count(), 2);
 }
 
 mod property {
@@ -303,7 +303,7 @@ mod property {
                     self.add(Item { number: self.added, kind, tenant, key }, priority);
                 }
                 Step::Start => {
-                    if let Some((ticket, item)) = self.turns.next(self.now) {
+                    if let Some((ticket, item)) = self.turns.next(None, self.now) {
                         self.started(&item);
                         self.running.push((ticket, item));
                     }

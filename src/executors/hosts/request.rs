@@ -2,9 +2,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::job::object::Object;
 use crate::job::{Data, Job};
 use crate::ports::Context;
 
@@ -41,32 +41,28 @@ pub fn unknown(out: &mut Vec<u8>) {
 
 fn encode_job(out: &mut Vec<u8>, job: &Job, context: &Context) {
     let mut object = Object::open(out, b"{");
-    object.field("id", &job.id);
-    object.field("type", &job.kind);
-    object.optional("version", job.version.as_ref());
-    object.optional("key", job.key.as_ref());
-    object.field("tenant", &job.tenant);
+    object.text("id", &job.id);
+    object.text("type", &job.kind);
+    object.optional_text("version", job.version.as_deref());
+    object.optional_text("key", job.key.as_deref());
+    object.text("tenant", &job.tenant);
     object.field("priority", &job.priority);
     object.field("attempt", &context.attempt);
     object.optional("deadline", context.deadline.as_ref());
     object.optional("batch", job.batch.as_ref());
-    object.field("traceparent", &job.traceparent());
-    object.optional("tracestate", job.tracestate.as_ref());
+    object.text("traceparent", &job.traceparent());
+    object.optional_text("tracestate", job.tracestate.as_deref());
     if !job.extensions.is_empty() {
         object.name("extensions");
         let mut extensions = Object::open(object.out, b"{");
         for (name, value) in &job.extensions {
-            extensions.name(name);
-            extensions.out.extend_from_slice(value);
+            extensions.json(name, value);
         }
         object.out.push(b'}');
     }
     match &job.data {
-        Data::Json(text) => {
-            object.name("data");
-            object.out.extend_from_slice(text);
-        }
-        Data::Binary(bytes) => object.field("data_base64", &STANDARD.encode(bytes)),
+        Data::Json(text) => object.json("data", text),
+        Data::Binary(bytes) => object.text("data_base64", &STANDARD.encode(bytes)),
     }
     object.out.push(b'}');
 }
@@ -83,43 +79,6 @@ fn frame(out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
     fill(out);
     let length = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
     out[start..start + 4].copy_from_slice(&length.to_be_bytes());
-}
-
-/// A JSON object as it is written.
-struct Object<'a> {
-    out: &'a mut Vec<u8>,
-    first: bool,
-}
-
-impl<'a> Object<'a> {
-    fn open(out: &'a mut Vec<u8>, start: &[u8]) -> Self {
-        out.extend_from_slice(start);
-        Object { out, first: true }
-    }
-
-    fn name(&mut self, name: &str) {
-        if !std::mem::replace(&mut self.first, false) {
-            self.out.push(b',');
-        }
-        write(self.out, name);
-        self.out.push(b':');
-    }
-
-    fn field<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) {
-        self.name(name);
-        write(self.out, value);
-    }
-
-    fn optional<T: Serialize>(&mut self, name: &str, value: Option<&T>) {
-        if let Some(value) = value {
-            self.field(name, value);
-        }
-    }
-}
-
-/// Texts, numbers and times cannot fail to be written into memory.
-fn write<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    let _infallible = serde_json::to_writer(out, value);
 }
 
 #[cfg(test)]

@@ -17,6 +17,10 @@ use crate::state::Change;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, QueueError>>;
 
+/// A submit of more than so many jobs, or bytes, is bulky.
+const BULKY_JOBS: usize = 100;
+const BULKY_BYTES: usize = 1 << 20;
+
 pub(super) enum Operation {
     /// One message, from a sink.
     Put {
@@ -133,6 +137,10 @@ pub(super) struct Act {
 }
 
 impl Arrival {
+    fn size(&self) -> usize {
+        self.job.message.size()
+    }
+
     pub fn new(queue: &ReadyQueue, job: NewJob) -> Self {
         let NewJob { id, mut message, due, priority } = job;
         let parts = Parts::of(&message);
@@ -164,6 +172,17 @@ impl Operation {
     /// Whether it needs no more space than there is.
     pub fn settles(&self) -> bool {
         matches!(self, Operation::Settle(_) | Operation::Locate { .. })
+    }
+
+    /// Whether its commit takes so long that others should not share it.
+    pub fn is_bulky(&self) -> bool {
+        match self {
+            Operation::Submit { arrivals, .. } => {
+                arrivals.len() > BULKY_JOBS || arrivals.iter().map(Arrival::size).sum::<usize>() > BULKY_BYTES
+            }
+            Operation::Put { arrival, .. } => arrival.size() > BULKY_BYTES,
+            _ => false,
+        }
     }
 
     /// Its commit has failed.

@@ -53,9 +53,7 @@ pub(super) const KNOWN: &str = "
     CREATE TABLE known_log(number INTEGER PRIMARY KEY, entries BLOB NOT NULL) STRICT;";
 
 /// Large pages write fewer, longer pieces per commit; a commit costs the same wait either way.
-const PAGE_SIZE: u32 = 16 * 1024;
-/// The write-ahead log is copied into the file when it holds this many pages (64 MiB).
-const CHECKPOINT_PAGES: u32 = 4096;
+pub(super) const PAGE_SIZE: u32 = 16 * 1024;
 const WRITER_CACHE_KIB: u32 = 64 * 1024;
 const READER_CACHE_KIB: u32 = 2 * 1024;
 
@@ -67,7 +65,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     check_identity(path, &connection)?;
     let pragmas = format!(
         "PRAGMA page_size = {PAGE_SIZE}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-         PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}; PRAGMA cache_size = -{WRITER_CACHE_KIB}; \
+         PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -{WRITER_CACHE_KIB}; \
          PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY;"
     );
     connection.execute_batch(&pragmas).map_err(explain)?;
@@ -97,6 +95,14 @@ fn upgrade(connection: &Connection) -> rusqlite::Result<()> {
 pub(super) fn salt(connection: &Connection) -> rusqlite::Result<u64> {
     let salt: String = connection.query_row("SELECT value FROM meta WHERE key = 'salt'", [], |row| row.get(0))?;
     Ok(salt.parse().unwrap_or_default())
+}
+
+/// Opens a connection that folds the log into the file.
+pub(super) fn open_folder(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    // how a fold is synced is a matter of the connection that does it
+    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = 0;")?;
+    Ok(connection)
 }
 
 /// Opens a connection that only reads; it never waits for the writer, nor the writer for it.

@@ -3,6 +3,7 @@
 mod acting;
 mod auditing;
 mod delivery;
+mod folding;
 mod forgetting;
 mod listing;
 mod model;

@@ -12,12 +12,14 @@ mod start;
 mod state;
 mod statements;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use super::fold::Fold;
 use super::inbox::Patience;
 use super::known::Known;
 use super::ledger::{Ledger, Line};
@@ -39,6 +41,7 @@ const GATHER: u32 = 4;
 
 struct Writer<'c> {
     connection: &'c Connection,
+    fold: Fold,
     statements: Statements<'c>,
     shared: Arc<Shared>,
     ledger: Ledger,
@@ -51,6 +54,8 @@ struct Writer<'c> {
     /// When the first delayed job is due.
     next_due: Option<i64>,
     next_tick: Instant,
+    /// Submits that would hold up all others in their commit: each has one of its own, after those of a moment.
+    bulky: VecDeque<Operation>,
     /// How many operations the last commit answered, and how long it took.
     answered: usize,
     commit_time: Duration,
@@ -70,6 +75,7 @@ impl Writer<'_> {
         loop {
             let patience = Patience { idle: self.idle_time(), hoped: self.answered, gather: self.commit_time / GATHER };
             let open = self.shared.inbox.take(&mut taken, patience);
+            self.bulky.extend(taken.extract_if(.., |operation| operation.is_bulky()));
             if self.shared.killed.load(Ordering::SeqCst) {
                 return;
             }
@@ -81,12 +87,14 @@ impl Writer<'_> {
                 let start = Instant::now();
                 self.work(&mut taken);
                 self.commit_time = start.elapsed();
-                if self.known.is_full() {
-                    self.tidy_ids();
-                }
+                self.tidy();
+            }
+            if let Some(bulky) = self.bulky.pop_front() {
+                self.work(&mut vec![bulky]);
+                self.tidy();
             }
             self.tick();
-            if !open {
+            if !open && self.bulky.is_empty() {
                 break;
             }
         }
@@ -102,8 +110,19 @@ impl Writer<'_> {
         }
     }
 
+    /// After a commit.
+    fn tidy(&mut self) {
+        if self.known.is_full() {
+            self.tidy_ids();
+        }
+        self.fold.after_commit(self.connection);
+    }
+
     /// How long there is nothing to do, unless somebody asks.
     fn idle_time(&self) -> Duration {
+        if !self.bulky.is_empty() {
+            return Duration::ZERO;
+        }
         let until_tick = self.next_tick.saturating_duration_since(Instant::now());
         let until_due = self.next_due.map(|due| u64::try_from(due - self.shared.options.clock.now()).unwrap_or_default());
         until_due.map_or(until_tick, |due| until_tick.min(Duration::from_millis(due)))
@@ -252,7 +271,8 @@ impl Writer<'_> {
     }
 
     /// The orderly end: the log is folded into the file, and nobody is suspected at the next start.
-    fn finish(&self) {
+    fn finish(self) {
+        drop(self.fold);
         self.shared.readers.close();
         let fold = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         let clean = self.shared.leases().mark_clean();

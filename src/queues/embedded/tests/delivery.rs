@@ -218,3 +218,19 @@ async fn the_life_of_a_job_that_comes_from_another_queue_is_kept() {
     assert_eq!(delivery.message.header(JOB_HEADER).unwrap(), r#"{"attempt":3}"#);
     assert_eq!(delivery.message.header("x").unwrap(), "y");
 }
+
+#[tokio::test]
+async fn a_small_submit_waits_for_one_huge_one_at_most() {
+    let bench = Bench::new();
+    let huge = |name: usize| {
+        let jobs = (0..2000).map(|number| job(&format!("huge-{name}-{number}"))).collect();
+        bench.store.submit("orders", jobs)
+    };
+    // all stand in line before the small one does
+    let (submitted, small) = tokio::join!(futures_util::future::join_all((0..4).map(huge)), bench.submit("orders", "small"));
+    assert!(submitted.iter().all(Result::is_ok) && !small.existing);
+    let cursor = crate::ports::Cursor { after: None, limit: 2001 };
+    let page = bench.store.browse(&crate::ports::Filter::default(), &cursor).await.unwrap();
+    assert!(page.entries.iter().any(|entry| &*entry.id == "small"), "only one stands before it");
+    bench.balances().await;
+}

@@ -1,5 +1,6 @@
 //! How the writer starts: what the last owner left running is noted, then the thread takes over.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::super::file::{OpenError, Ownership};
+use super::super::fold::Fold;
 use super::super::known::Known;
 use super::super::ledger::{FILE, Ledger, Line};
 use super::super::schema::{self, explain};
@@ -44,9 +46,10 @@ impl Opened {
     pub fn start(self, shared: Arc<Shared>) -> Result<JoinHandle<()>, OpenError> {
         let path = shared.options.path.clone();
         let (ready, started) = mpsc::sync_channel(1);
-        let Opened { connection, ownership, .. } = self;
+        let Opened { mut connection, ownership, .. } = self;
         let run = move || {
-            match prepare(&connection, shared.clone()) {
+            let fold = Fold::start(&shared.options.path, &mut connection);
+            match fold.and_then(|fold| prepare(&connection, fold, shared.clone())) {
                 Ok(writer) => {
                     drop(ready.send(Ok(())));
                     writer.run();
@@ -77,7 +80,7 @@ fn suspect(connection: &Connection, places: &[super::Place]) -> rusqlite::Result
     transaction.commit()
 }
 
-fn prepare(connection: &Connection, shared: Arc<Shared>) -> rusqlite::Result<Writer<'_>> {
+fn prepare(connection: &Connection, fold: Fold, shared: Arc<Shared>) -> rusqlite::Result<Writer<'_>> {
     let mut queues = connection.prepare("SELECT number, name, paused FROM queues")?;
     let mut rows = queues.query([])?;
     while let Some(row) = rows.next()? {
@@ -88,6 +91,7 @@ fn prepare(connection: &Connection, shared: Arc<Shared>) -> rusqlite::Result<Wri
     let ledger = Ledger::read(connection)?;
     Ok(Writer {
         connection,
+        fold,
         statements: Statements::prepare(connection)?,
         sequence: ledger.get(FILE, Line::Sequence).count,
         ends: ledger.get(FILE, Line::Ends).count,
@@ -96,6 +100,7 @@ fn prepare(connection: &Connection, shared: Arc<Shared>) -> rusqlite::Result<Wri
         now: shared.options.clock.now(),
         next_due: connection.query_row("SELECT min(at) FROM due", [], |row| row.get(0))?,
         next_tick: Instant::now(),
+        bulky: VecDeque::new(),
         answered: 0,
         commit_time: Duration::ZERO,
         named: Vec::new(),
