@@ -203,7 +203,7 @@ impl Window {
 
     /// Wakes the clock and the taker if they have something to do now.
     fn after(&self, state: &mut State) {
-        if state.turns.wakes_at() < state.wakes_at || state.wakes_at.is_none() && state.turns.wakes_at().is_some() {
+        if self.wakes_at(state).is_some_and(|at| state.wakes_at.is_none_or(|known| at < known)) {
             self.alarm.notify_one();
         }
         if state.turns.has_news() || state.is_hungry(&self.options, self.step()) {
@@ -211,12 +211,18 @@ impl Window {
         }
     }
 
+    /// When a slot is to be woken for what waits for a time. With every slot busy nobody could act on it, and it would be due
+    /// again at once: the next one that is free looks by itself.
+    fn wakes_at(&self, state: &State) -> Option<Instant> {
+        state.turns.wakes_at().filter(|_| state.running < self.options.slots)
+    }
+
     /// Wakes slots when jobs may run that could not before. Never returns.
     pub(super) async fn keep_time(&self) {
         loop {
             let at = {
                 let mut state = self.lock();
-                state.wakes_at = state.turns.wakes_at();
+                state.wakes_at = self.wakes_at(&state);
                 state.wakes_at
             };
             match at {

@@ -31,8 +31,8 @@ const RETRIED: usize = 10;
 const POISON: usize = 3;
 const KEYS: [&str; 3] = ["x", "y", "z"];
 const OF_A_KEY: usize = 6;
-/// So many that a free one is always left.
-const SLOTS: usize = 100;
+/// Fewer than jobs, so that all are busy at times, also when something is due.
+const SLOTS: usize = 8;
 /// Failed runs before the last one of a job that is retried.
 const FAILURES: u32 = 3;
 
