@@ -34,7 +34,7 @@ if (\$job =~ /stays.starved/) { open(my \$file, '+<', '$group/$file'); print {\$
 kill 9, \$\$;
 end
 chmod +x job.sh
-sh -c 'mount --bind groups /proc/$$/cgroup; exec $WINDLASS run' 2>../log & worker=$!
+sh -c 'read -r me rest < /proc/self/stat; mount --bind groups /proc/$me/cgroup; exec $WINDLASS run' 2>../log & worker=$!
 for type in each.killed each.starved each.killed stays.killed stays.starved stays.killed; do
   $WINDLASS submit $type --wait 60s 2>&1 && exit 1
   echo "^ $type"

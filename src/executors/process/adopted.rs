@@ -13,6 +13,8 @@ use super::{parent, spawn};
 const ROUNDS: usize = 16;
 /// A killed process that is not gone by then hangs in the kernel; a later sweep reaps it.
 const DYING: Duration = Duration::from_millis(100);
+/// Longer than a process takes from one program to the next, also on a busy machine.
+const BETWEEN_PROGRAMS: Duration = Duration::from_millis(50);
 
 /// Ends and reaps every process below us whose run is over; tells whether there was any. Only for the thread that starts
 /// processes.
@@ -32,17 +34,31 @@ pub fn sweep() -> bool {
     true
 }
 
-/// Our children that are no living run's. A process of another session than ours descends from a plugin, since each was
-/// given a session of its own and none can be entered from outside; what else the worker may have started is left alone.
+/// Our children that are no living run's. A process that is between two programs shows no environment for a moment, so one
+/// without a mark is looked at twice.
 fn strangers() -> Vec<Pid> {
+    let found = unclaimed();
+    if found.iter().all(|(_, run)| run.is_some()) {
+        return found.into_iter().map(|(pid, _)| pid).collect();
+    }
+    #[expect(clippy::disallowed_methods, reason = "the thread that starts processes is no task, and the kernel wakes nobody")]
+    std::thread::sleep(BETWEEN_PROGRAMS);
+    let again: HashSet<Pid> = unclaimed().into_iter().map(|(pid, _)| pid).collect();
+    found.into_iter().map(|(pid, _)| pid).filter(|pid| again.contains(pid)).collect()
+}
+
+/// Our children of which no living run is known, with the run that they say they belong to. A process of another session than
+/// ours descends from a plugin, since each was given a session of its own and none can be entered from outside; what else the
+/// worker may have started is left alone.
+fn unclaimed() -> Vec<(Pid, Option<u64>)> {
     let children = shown::children();
     let living = parent::living().clone();
     let started: HashSet<Pid> = living.values().copied().collect();
     children
         .into_iter()
         .filter(|child| !started.contains(&child.pid) && !is_of_our_session(child.pid))
-        .filter(|child| run_of(*child).is_none_or(|token| !living.contains_key(&token)))
-        .map(|child| child.pid)
+        .map(|child| (child.pid, run_of(child)))
+        .filter(|(_, run)| run.is_none_or(|token| !living.contains_key(&token)))
         .collect()
 }
 
