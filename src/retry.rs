@@ -192,9 +192,12 @@ fn crash(failure: Failure, job: &Job, policy: &Policy, moment: &Moment) -> Verdi
 /// else did it is brought back to nothing.
 #[must_use]
 pub fn survived(life: &Life, outcome: &Outcome) -> Life {
-    let crashed = matches!(outcome, Outcome::Interrupted(_))
-        || matches!(outcome, Outcome::Failed(failure) if failure.class == Class::Crashed);
-    Life { suspect: false, crashes: life.crashes.saturating_sub(u32::from(!crashed)), ..life.clone() }
+    let speaks_for_it = match outcome {
+        Outcome::Done(_) => true,
+        Outcome::Failed(failure) => failure.class != Class::Crashed,
+        Outcome::Interrupted(_) => false,
+    };
+    Life { suspect: false, crashes: life.crashes.saturating_sub(u32::from(speaks_for_it)), ..life.clone() }
 }
 
 /// A host died with several jobs in it: nothing is charged, the next run has a host of its own.

@@ -39,6 +39,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// of the time that the last one took.
 const GATHER: u32 = 4;
 
+/// Submits that wait for a commit of their own; beyond it the line in front of the writer fills, and its callers wait.
+const MOST_BULKY: usize = 16;
+
 struct Writer<'c> {
     connection: &'c Connection,
     fold: Fold,
@@ -89,9 +92,12 @@ impl Writer<'_> {
                 self.commit_time = start.elapsed();
                 self.tidy();
             }
-            if let Some(bulky) = self.bulky.pop_front() {
+            while let Some(bulky) = self.bulky.pop_front() {
                 self.work(&mut vec![bulky]);
                 self.tidy();
+                if self.bulky.len() < MOST_BULKY {
+                    break;
+                }
             }
             self.tick();
             if !open && self.bulky.is_empty() {
