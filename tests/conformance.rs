@@ -33,6 +33,7 @@ suite![
     cases::an_acknowledged_message_is_never_seen_again,
     cases::a_dropped_receipt_gives_the_message_back_uncounted,
     cases::messages_given_back_keep_their_turn_in_whatever_order_they_come_back,
+    cases::the_jobs_of_a_key_come_in_the_order_that_the_queue_says_it_keeps,
     cases::a_lease_that_is_not_renewed_is_lost_and_a_late_ack_changes_nothing,
     cases::a_renewed_lease_lasts,
     cases::a_delayed_message_comes_within_a_second_of_its_time,
