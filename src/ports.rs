@@ -38,6 +38,9 @@ pub trait Queue: Send + Sync {
     fn parked(&self, name: &str) -> Arc<dyn Queue>;
     /// The names of the places that have held jobs.
     async fn places(&self) -> Result<Vec<Arc<str>>, QueueError>;
+    /// Whether nothing is left here to be taken, but for what somebody holds. Asked of places: newer jobs wait for it, so
+    /// that a doubt is a no.
+    async fn drained(&self) -> Result<bool, QueueError>;
 }
 
 /// What a queue kind can keep; the engine and `check` ask here instead of naming kinds.

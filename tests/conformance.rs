@@ -47,6 +47,7 @@ suite![
     parking::what_is_parked_for_too_long_comes_back_into_its_queue,
     parking::a_parked_message_that_is_held_does_not_come_a_second_time,
     parking::a_parked_message_given_back_keeps_its_turn,
+    parking::a_place_is_drained_when_nothing_is_left_of_it_but_what_somebody_holds,
     parking::what_leaves_a_parked_place_goes_where_its_queue_would_send_it,
     jobs::four_retries_in_a_row_over_overlapping_delays_carry_their_attempts,
     jobs::a_dead_letter_is_the_message_to_the_byte_with_one_more_header,

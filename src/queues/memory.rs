@@ -172,6 +172,10 @@ impl Queue for MemoryQueue {
         let places = self.inner.beside();
         Ok(places.iter().filter_map(|place| place.name.rsplit_once(PARKED)).map(|(_, name)| name.into()).collect())
     }
+
+    async fn drained(&self) -> Result<bool, QueueError> {
+        Ok(self.inner.shelf().is_drained())
+    }
 }
 
 #[async_trait]

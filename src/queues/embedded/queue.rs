@@ -82,6 +82,10 @@ impl Queue for EmbeddedQueue {
     async fn places(&self) -> Result<Vec<Arc<str>>, QueueError> {
         Ok(self.store.shared.registry.places_of(&self.queue))
     }
+
+    async fn drained(&self) -> Result<bool, QueueError> {
+        Ok(self.queue.number().is_none() || self.queue.ready().is_drained())
+    }
 }
 
 struct EmbeddedSink {
