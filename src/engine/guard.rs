@@ -169,7 +169,9 @@ impl Guard {
 
     /// Why a run may not start now, for those that wait.
     pub(super) fn why(&self) -> Wait {
-        if self.shut().is_some() { Wait::BreakerOpen } else { Wait::Throttled }
+        let (now, state) = (Instant::now(), self.lock());
+        let shut = state.breaker.as_ref().is_some_and(|breaker| breaker.phase(now) != Phase::Closed || !breaker.has_room(now));
+        if shut { Wait::BreakerOpen } else { Wait::Throttled }
     }
 
     /// Why jobs that have not run must not wait for it in memory; none while it is closed.

@@ -98,7 +98,10 @@ impl Pool {
             });
             for place in &held {
                 self.parking.places.changed(&feed.name, place);
-                if let Some(guard) = guards.iter().find(|guard| first && guard.name == *place) {
+                let guard = guards.iter().find(|guard| first && guard.name == *place);
+                if let Some(guard) = guard
+                    && !feed.queue.parked(place).drained().await.unwrap_or(false)
+                {
                     guard.start_slowly();
                 }
             }

@@ -129,6 +129,7 @@ pub async fn a_place_is_drained_when_nothing_is_left_of_it_but_what_somebody_hol
     let mut source = source_of(&queue).await;
     park_all(&queue, &mut source, &["a", "b"], after(Timestamp::now(), HOUR)).await;
     assert!(!place.drained().await.unwrap());
+    assert!(queue.parked("other").drained().await.unwrap(), "what lies elsewhere does not count");
     let mut parked = source_of(&place).await;
     let a = one(&mut parked).await;
     assert!(!place.drained().await.unwrap(), "b is left");

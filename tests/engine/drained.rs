@@ -118,3 +118,25 @@ async fn after_a_restart_what_was_parked_comes_few_at_first_and_a_dead_target_is
     assert!(world.bodies("results").iter().all(|event| event["attempt"] == 1));
     engine.stop(Duration::ZERO).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn those_that_wait_because_few_run_after_an_outage_say_that_it_is_the_breaker() {
+    let long = executor(|_, _| {
+        async {
+            tokio::time::sleep(HOUR).await;
+            windlass::outcome::Outcome::Done(windlass::outcome::Output::Json("1".into()))
+        }
+        .boxed()
+    });
+    let mut world = World::new(Vec::new());
+    world.routes = vec![guarded(&world, "t", long, Policy { timeout: HOUR * 2, ..Policy::default() })];
+    hold(&world);
+    let engine = world.start();
+    world.shared.guards.get("t").unwrap().close("ann");
+    send(&world, 0..3).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.shared.running.len(), 2);
+    assert_eq!(world.shared.why("jobs", "00002").map(|why| why.as_str()), Some("breaker_open"));
+    world.holds("results", 3).await;
+    engine.stop(Duration::ZERO).await;
+}

@@ -234,7 +234,7 @@ mod tests {
         goes_on.send(()).unwrap(); // there was room for one more
         log.pages.store(LARGEST, Ordering::Relaxed);
         fold.after_commit(&connection);
-        drop(goes_on.send(()));
+        let _heard = goes_on.send(());
         assert!(slow.join().unwrap().is_err(), "the writer went on");
     }
 

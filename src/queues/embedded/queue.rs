@@ -7,8 +7,10 @@ use jiff::Timestamp;
 
 use super::lease::Token;
 use super::operation::Operation;
+use super::place::Place;
 use super::ready_queue::ReadyQueue;
 use super::receipt::{EmbeddedReceipt, Issuer};
+use super::rows;
 use super::store::{MAX_MESSAGE, Store};
 use super::waiting::Waiting;
 use crate::job::Origin;
@@ -84,7 +86,12 @@ impl Queue for EmbeddedQueue {
     }
 
     async fn drained(&self) -> Result<bool, QueueError> {
-        Ok(self.queue.number().is_none() || self.queue.ready().is_drained())
+        let Some(number) = self.queue.number() else { return Ok(true) };
+        if let Some(known) = self.queue.ready().is_drained() {
+            return Ok(known);
+        }
+        let tails = self.store.shared.read(move |_, connection| rows::tails(connection, number)).await?;
+        Ok(tails.iter().all(|tail| *tail == Place::NONE))
     }
 }
 

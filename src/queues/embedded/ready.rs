@@ -298,10 +298,10 @@ impl Ready {
         }
     }
 
-    /// Nothing waits that could be taken; false where that is not known, without a source.
-    pub fn is_drained(&self) -> bool {
+    /// Whether nothing waits that could be taken; without a source only the file knows.
+    pub fn is_drained(&self) -> Option<bool> {
         let read = self.lanes.iter().all(|lane| lane.scanned >= lane.tail);
-        self.open && read && self.backlog.len() == 0 && self.acting.is_empty()
+        self.open.then(|| read && self.backlog.len() == 0 && self.acting.is_empty())
     }
 
     /// The job that waits longest, `None` in it when there is none; `None` when the file must be asked.
