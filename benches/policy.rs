@@ -3,6 +3,7 @@
 //! `cargo bench --bench policy` runs four parts, or those that are named: `overhead` (every policy on and none binding,
 //! beside none, in turn), `keys` (100,000 keys in order by Zipf's law, beside what the hottest key allows), `fair` (a small
 //! tenant alone, beside a flood and while it comes, in turn) and `parked` (what memory jobs take beside a shut executor).
+//! `instructions`, which needs valgrind and runs only when it is named, compares as `overhead` does by instructions per job.
 //! `WINDLASS_BENCH_DIR` names the disk, `WINDLASS_BENCH_ROUNDS` and `WINDLASS_BENCH_SECONDS` the effort.
 #![expect(clippy::expect_used, reason = "a bench fails by panicking")]
 
@@ -10,6 +11,8 @@
 mod engine;
 #[path = "policy/fair.rs"]
 mod fair;
+#[path = "policy/instructions.rs"]
+mod instructions;
 #[path = "policy/keys.rs"]
 mod keys;
 #[path = "embedded/measure.rs"]
@@ -63,10 +66,22 @@ fn overhead(load: &Load, rounds: usize) {
     println!("ratios by round: {}", each.join(" "));
 }
 
+/// What `instructions` runs under valgrind: `count <queue> <free or bound> <jobs>`.
+fn count(load: &Load, arguments: &[String]) {
+    let [queue, rules, jobs] = arguments else { panic!("count needs a queue, rules and a number of jobs") };
+    let rules = if rules == "bound" { bound() } else { engine::free() };
+    instructions::count(load, queue, rules, more, jobs.parse().expect("a number of jobs"));
+}
+
 fn main() {
     let load = Load::from_environment();
     let rounds = measure::number("WINDLASS_BENCH_ROUNDS", 5);
     let named: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    match named.split_first() {
+        Some((first, arguments)) if first == "count" => return count(&load, arguments),
+        Some((first, _)) if first == "instructions" => return instructions::compare(rounds),
+        _ => {}
+    }
     let asked = |name: &str| named.is_empty() || named.iter().any(|argument| argument == name);
     if asked("overhead") {
         overhead(&load, rounds);

@@ -225,8 +225,12 @@ impl Pool {
             Some(verdict) => verdict,
             None => retry::decide(why.into(), job, &route.policy, &moment),
         };
-        let stays =
-            held.feed.beside.is_some() || self.is_shut(&held.feed, &self.routes.load()) && !self.wants_probe(&held.feed, route);
+        let guard = route.rules.guard.as_ref();
+        let stays = match &held.feed.beside {
+            // of another place, such as that of jobs without a route, it would be taken again at once
+            Some(beside) => guard.is_some_and(|guard| guard.name == beside.place),
+            None => self.is_shut(&held.feed, &self.routes.load()) && !self.wants_probe(&held.feed, route),
+        };
         if stays && matches!(verdict, Verdict::Park { .. }) {
             match &held.feed.beside {
                 Some(beside) => self.parking.places.changed(&held.feed.name, &beside.place),

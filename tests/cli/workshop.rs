@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
@@ -18,6 +19,8 @@ pub struct Workshop {
     worker: Option<Child>,
     /// What the worker said until it was ready.
     said: String,
+    /// What it has said since.
+    log: Arc<Mutex<String>>,
 }
 
 /// What a command answered.
@@ -30,7 +33,7 @@ pub struct Ran {
 
 impl Workshop {
     pub fn new() -> Self {
-        Workshop { folder: tempfile::tempdir().unwrap(), worker: None, said: String::new() }
+        Workshop { folder: tempfile::tempdir().unwrap(), worker: None, said: String::new(), log: Arc::default() }
     }
 
     pub fn path(&self) -> &Path {
@@ -82,9 +85,16 @@ impl Workshop {
             said.push_str(&line);
             said.push('\n');
         }
-        std::thread::spawn(move || lines.for_each(drop)); // else it would block on a full pipe
+        let log = self.log.clone();
+        let note = move |line: std::io::Result<String>| log.lock().unwrap().push_str(&(line.unwrap_or_default() + "\n"));
+        std::thread::spawn(move || lines.for_each(note)); // else it would block on a full pipe
         self.worker = Some(worker);
         self.said = said;
+    }
+
+    /// What the worker has said since it was ready.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
     }
 
     /// Asks the worker for one of the pages that need no token: the status code and the body.

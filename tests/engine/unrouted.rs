@@ -9,7 +9,7 @@ use windlass::outcome::Class;
 use windlass::ports::{Outgoing, Queue as _};
 use windlass::retry::Policy;
 
-use crate::outages::{HOUR, Target, world};
+use crate::outages::{HOUR, Target, hold, send, world};
 use crate::support::{pool, route, routes};
 use crate::world::World;
 
@@ -46,5 +46,24 @@ async fn jobs_of_an_executor_that_is_gone_are_matched_again() {
     let engine = world.start();
     world.holds("results", 1).await;
     assert!(between(world.shared.clock.now(), until) > 23 * HOUR);
+    engine.stop(Duration::ZERO).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_whose_route_comes_with_a_shut_executor_move_to_its_place_once() {
+    let target = Target::default();
+    let world = world(&target, Class::Failed);
+    hold(&world);
+    let running = Arc::new(pool(&world.shared, &world.from, 8, Vec::new()));
+    let engine = windlass::engine::Engine::start(world.shared.clone(), std::slice::from_ref(&running));
+    send(&world, 0..20).await;
+    world.holds("jobs.parked.no-route", 20).await;
+    running.reload(routes(world.routes.clone()));
+    world.holds("jobs.parked.t", 20).await;
+    world.holds("jobs.parked.no-route", 0).await;
+    world.shared.guards.get("t").unwrap().close("ann");
+    world.holds("jobs.parked.t", 0).await;
+    world.holds("jobs", 0).await;
+    assert_eq!((target.passed().len(), target.calls()), (20, 20));
     engine.stop(Duration::ZERO).await;
 }
