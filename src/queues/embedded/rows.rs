@@ -58,10 +58,10 @@ pub(super) fn read(connection: &Connection, registry: &Registry, queue: &ReadyQu
 fn scan(connection: &Connection, registry: &Registry, queue: &ReadyQueue, scan: Scan) -> rusqlite::Result<Rows> {
     let mut found = Rows { complete: true, ..Rows::default() };
     let Some(number) = queue.number() else { return Ok(found) };
-    let (first, last) = Place::lane_bounds(number, scan.lane);
+    let (first, _) = Place::lane_bounds(number, scan.lane);
     let select = format!("SELECT {COLUMNS} FROM jobs WHERE place > ? AND place <= ? ORDER BY place");
     let mut statement = connection.prepare_cached(&select)?;
-    let mut rows = statement.query(params![scan.after.max(first).0, last.0])?;
+    let mut rows = statement.query(params![scan.after.max(first).0, scan.tail.0])?;
     let mut size = 0;
     while let Some(row) = rows.next()? {
         let job = sorted(row, registry, |message| queue.sorted(message))?;
