@@ -12,7 +12,7 @@ use super::ready::{Read, Scan};
 use super::ready_queue::{ReadyQueue, Registry};
 use super::sorted::Sorted;
 use super::waiting::{Parts, Stored, Waiting};
-use crate::job::Message;
+use crate::job::{FailureDocument, Life, Message};
 
 /// The columns that [`waiting`] reads, in its order.
 pub(super) const COLUMNS: &str = "place, home, id, submitted, priority, unsettled, key, headers, life, failure, body";
@@ -35,6 +35,15 @@ fn sorted(row: &Row<'_>, registry: &Registry, sort: impl Fn(&Message) -> Option<
     let digest = registry.numbered(home).map_or(0, |home| home.digest(id));
     let job = Arc::new(Stored { id: id.into(), digest, priority: row.get(4)?, sorted: sort(&message), message });
     Ok(Waiting { place: Place(row.get(0)?), home, submitted: row.get(3)?, unsettled: row.get(5)?, job })
+}
+
+/// The life of a row of [`COLUMNS`]; of a dead letter that another system sent here, what its failure says of it.
+pub(super) fn life(row: &Row<'_>) -> rusqlite::Result<Life> {
+    if let Some(life) = bytes(row, 8)? {
+        return Ok(serde_json::from_slice(&life).unwrap_or_default());
+    }
+    let failure = bytes(row, 9)?.and_then(|json| serde_json::from_slice::<FailureDocument>(&json).ok());
+    Ok(failure.map_or_else(Life::default, |failure| failure.life()))
 }
 
 /// What a read has found.
