@@ -1,6 +1,7 @@
 //! The seams: what a queue kind and an executor kind must be able to do. One page; no kind is named here.
 
 mod context;
+mod order;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::outcome::{Outcome, Reason};
 
 pub use crate::job::decode::facets::{Facets, Sort};
 pub use context::{Context, Stopped};
+pub use order::Order;
 
 /// A place that holds messages: where jobs are taken from and where what comes out is sent.
 #[async_trait]
@@ -36,6 +38,9 @@ pub trait Queue: Send + Sync {
     fn parked(&self, name: &str) -> Arc<dyn Queue>;
     /// The names of the places that have held jobs.
     async fn places(&self) -> Result<Vec<Arc<str>>, QueueError>;
+    /// Whether nothing is left here to be taken, but for what somebody holds. Asked of places: newer jobs wait for it, so
+    /// that a doubt is a no.
+    async fn drained(&self) -> Result<bool, QueueError>;
 }
 
 /// What a queue kind can keep; the engine and `check` ask here instead of naming kinds.
@@ -52,6 +57,7 @@ pub struct Capabilities {
     /// Attempts and crashes are exact, not an upper bound.
     pub exact_attempts: bool,
     pub honours_priority: bool,
+    pub order: Order,
     /// Its source takes turns over the whole backlog and leaves out the strands that were shut.
     pub chooses: bool,
     /// The longest delay a message can be sent with; `None` is any.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::screen::Screen;
 use crate::expression::{Expression, Scope, Wrong};
 use crate::job::decode::{Decoding, RawType};
+use crate::ports::Order;
 use crate::queues::embedded::config::EmbeddedConfig;
 use crate::units::Span;
 
@@ -88,6 +89,16 @@ impl From<Queue> for Written {
             QueueKind::Memory(memory) => (None, Some(memory)),
         };
         Written { embedded, memory, decode: queue.decode, wanted: queue.wanted, max_age: queue.max_age }
+    }
+}
+
+impl QueueKind {
+    /// How far it keeps the jobs of a key in order, as it is configured. The opened queue says so, too.
+    #[must_use]
+    pub fn order(&self) -> Order {
+        match self {
+            QueueKind::Embedded(_) | QueueKind::Memory(_) => Order::Key,
+        }
     }
 }
 

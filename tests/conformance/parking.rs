@@ -122,6 +122,28 @@ pub async fn a_parked_message_given_back_keeps_its_turn(kind: Kind) {
     }
 }
 
+pub async fn a_place_is_drained_when_nothing_is_left_of_it_but_what_somebody_holds(kind: Kind) {
+    let queue = kind.queue("q");
+    let place = queue.parked("shut");
+    assert!(place.drained().await.unwrap(), "nothing was ever there");
+    let mut source = source_of(&queue).await;
+    park_all(&queue, &mut source, &["a", "b"], after(Timestamp::now(), HOUR)).await;
+    assert!(!place.drained().await.unwrap());
+    assert!(queue.parked("other").drained().await.unwrap(), "what lies elsewhere does not count");
+    let mut parked = source_of(&place).await;
+    let a = one(&mut parked).await;
+    assert!(!place.drained().await.unwrap(), "b is left");
+    let b = one(&mut parked).await;
+    assert!(place.drained().await.unwrap());
+    drop(b);
+    assert!(!place.drained().await.unwrap(), "b was given back");
+    let b = one(&mut parked).await;
+    for delivery in [a, b] {
+        assert_eq!(ack(delivery).await, Settled::Done);
+    }
+    assert!(place.drained().await.unwrap());
+}
+
 pub async fn what_leaves_a_parked_place_goes_where_its_queue_would_send_it(kind: Kind) {
     let queue = kind.queue("q");
     let mut source = source_of(&queue).await;
