@@ -97,6 +97,11 @@ impl App {
         Ok(App { shared, desk, reloader, systems, api, probes, engine, listeners, closing, grace })
     }
 
+    /// Returns the reason once this process cannot go on, though another may.
+    pub async fn broken(&self) -> String {
+        self.systems.broken().await.to_string()
+    }
+
     /// Stops in two stages, then closes what it stood on; answers the last counts of its queues. [`Shared::abandon`] cuts
     /// the first stage short.
     pub async fn stop(self) -> Vec<QueueStats> {

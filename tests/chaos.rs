@@ -8,6 +8,8 @@
 mod batches;
 #[path = "chaos/beyond.rs"]
 mod beyond;
+#[path = "chaos/broken.rs"]
+mod broken;
 #[path = "chaos/fleet.rs"]
 mod fleet;
 #[path = "chaos/ledger.rs"]
@@ -21,7 +23,7 @@ use fleet::Death;
 use world::World;
 
 /// Every place at which a worker can be made to die, beside random times.
-const STOP_POINTS: [&str; 5] = ["before_commit", "committed", "replied", "published", "settling"];
+const STOP_POINTS: [&str; 6] = ["before_commit", "committed", "synced", "replied", "published", "settling"];
 
 struct Measure {
     kills: usize,

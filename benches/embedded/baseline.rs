@@ -26,7 +26,7 @@ pub fn run(load: &Load) -> Rate {
          PRAGMA cache_size = -65536; CREATE TABLE jobs(id INTEGER PRIMARY KEY, body BLOB NOT NULL);";
     connection.execute_batch(prepare).expect("an empty file");
     let ready = Arc::new(Ready { jobs: Mutex::default(), count: Semaphore::new(0) });
-    let counter = Arc::new(Counter::default());
+    let counter = Counter::new(load);
     let (operations, taken) = mpsc::channel(2048);
     let writer = std::thread::spawn({
         let ready = ready.clone();
@@ -46,6 +46,7 @@ pub fn run(load: &Load) -> Rate {
 
 async fn produce(operations: mpsc::Sender<Operation>, body: usize, counter: Arc<Counter>) {
     while !counter.is_over() {
+        counter.next().await;
         let (reply, done) = oneshot::channel();
         if operations.send(Operation::Insert(vec![b'x'; body], reply)).await.is_err() || done.await.is_err() {
             return;

@@ -122,7 +122,7 @@ pub fn run(load: &Load, shape: &Shape) -> Rate {
 /// As many producers as slots, each waiting for the disk before its next job.
 async fn work(load: &Load, shape: &Shape, store: &Arc<Store>) -> Rate {
     let queue = store.queue("bench", "bench");
-    let counter = Arc::new(Counter::default());
+    let counter = Counter::new(load);
     let shared = Arc::new(Shared::new("bench", Clock::System, Budget::new(256 << 20)));
     let pool = pool(&shared, queue.clone(), Arc::new(Noop(counter.clone())), load.tasks, (shape.rules)());
     let engine = Engine::start(shared.clone(), &[Arc::new(pool)]);
@@ -135,6 +135,7 @@ async fn work(load: &Load, shape: &Shape, store: &Arc<Store>) -> Rate {
             (queue.sink(), counter.clone(), numbers.clone(), shape.more, filling.clone());
         tokio::spawn(async move {
             while !counter.is_over() {
+                counter.next().await;
                 let number = numbers.fetch_add(1, Ordering::Relaxed);
                 let id = id(number);
                 let message = Message::of(body(&id, &more(number), &filling));

@@ -1,10 +1,12 @@
 //! How much is asked of a queue, and what came of it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
+use tokio::sync::Semaphore;
 
 /// The shape of the load: so many tasks that enqueue and as many that take and ack, each waiting for the disk.
 pub struct Load {
@@ -53,16 +55,27 @@ pub fn median(rates: &[Rate]) -> Rate {
     sorted[sorted.len() / 2]
 }
 
-/// Counts finished jobs while a round lasts.
-#[derive(Default)]
+/// Counts finished jobs while a round lasts, and lets no backlog grow: what waits is another measurement.
 pub struct Counter {
     done: AtomicU64,
     over: AtomicBool,
+    /// Jobs that may be under way: as many as tasks enqueue and tasks take.
+    room: Semaphore,
 }
 
 impl Counter {
+    pub fn new(load: &Load) -> Arc<Self> {
+        Arc::new(Counter { done: AtomicU64::new(0), over: AtomicBool::new(false), room: Semaphore::new(2 * load.tasks) })
+    }
+
+    /// Waits until another job may be enqueued.
+    pub async fn next(&self) {
+        self.room.acquire().await.expect("never closed").forget();
+    }
+
     pub fn finished(&self) {
         self.done.fetch_add(1, Ordering::Relaxed);
+        self.room.add_permits(1);
     }
 
     pub fn is_over(&self) -> bool {

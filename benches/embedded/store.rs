@@ -59,7 +59,7 @@ fn open(scratch: &tempfile::TempDir) -> Arc<Store> {
 
 async fn work(load: &Load, store: &Arc<Store>, ids: Ids) -> Rate {
     let queue: Arc<dyn Queue> = store.queue("bench", "bench");
-    let counter = Arc::new(Counter::default());
+    let counter = Counter::new(load);
     let slots = Semaphore::new(2 * load.tasks);
     let hands = Arc::new(Hands { deliveries: Mutex::default(), count: Semaphore::new(0), slots });
     let source = queue.source(sort(&Decoding::Envelope)).await.expect("the first source");
@@ -81,6 +81,7 @@ fn job_of(tenant: &str, size: usize) -> Vec<u8> {
 async fn produce(sink: Arc<dyn Sink>, body: usize, ids: Ids, counter: Arc<Counter>) {
     let body = job_of("bench", body);
     while !counter.is_over() {
+        counter.next().await;
         let message = Message::of(body.clone());
         if sink.send(Outgoing { message, id: ids.next(), ..Outgoing::default() }).await.is_err() {
             return;

@@ -17,7 +17,7 @@ use crate::config::{self, Config, QueueKind, State};
 use crate::engine::Shared;
 use crate::engine::unique::Holders;
 use crate::job::Decoding;
-use crate::ports::{Admin, Queue};
+use crate::ports::{Admin, Queue, QueueError};
 use crate::queues::embedded::{self, Store, StoreOptions};
 use crate::queues::memory::Memory;
 use crate::state::StateStore;
@@ -206,6 +206,14 @@ impl Systems {
     /// The stores, for what must be looked up of them.
     pub fn stores(&self) -> impl Iterator<Item = &Arc<Store>> {
         self.stores.iter().map(|(_, store)| store)
+    }
+
+    /// Returns the reason once a file is of no use until it is opened again.
+    pub async fn broken(&self) -> QueueError {
+        if self.stores.is_empty() {
+            return std::future::pending().await; // a selection of nothing is none
+        }
+        futures_util::future::select_all(self.stores.iter().map(|(_, store)| Box::pin(store.broken()))).await.0
     }
 
     /// Writes out what is open and lets the files go.

@@ -12,7 +12,7 @@ use crate::units::spell_duration;
 /// Runs the pools of a config until SIGTERM or SIGINT; a second one abandons what still runs. SIGHUP reloads the config.
 ///
 /// # Errors
-/// Why the worker cannot start.
+/// Why the worker cannot start, or cannot go on.
 pub async fn run(loaded: &Loaded, screen: &mut Screen) -> Result<(), Failure> {
     let [mut terminate, mut interrupt, mut hangup] =
         [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal).map(|signal| signal.ok());
@@ -21,14 +21,18 @@ pub async fn run(loaded: &Loaded, screen: &mut Screen) -> Result<(), Failure> {
     };
     let app = App::start(loaded).await.map_err(|error| failure(&error))?;
     announce(loaded, &app, screen);
-    loop {
+    let shared = app.shared.clone();
+    let broken = loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break None,
+            _ = interrupt.recv() => break None,
+            why = app.broken() => {
+                shared.abandon.cancel(); // nothing that runs can be settled any more
+                break Some(why);
+            }
             _ = hangup.recv() => drop(app.reloader.reload().await), // it has told the log
         }
-    }
-    let shared = app.shared.clone();
+    };
     let running = shared.running.len();
     tell(screen, &json!({ "event": "stopping", "running": running, "grace": spell_duration(loaded.config.worker.grace.0) }));
     tracing::info!("stopping: {running} jobs run; they have {} to end", spell_duration(loaded.config.worker.grace.0));
@@ -43,7 +47,7 @@ pub async fn run(loaded: &Loaded, screen: &mut Screen) -> Result<(), Failure> {
     };
     tell(screen, &json!({ "event": "stopped", "in_time": !shared.abandon.is_cancelled(), "queues": queues }));
     tracing::info!("stopped");
-    Ok(())
+    broken.map_or(Ok(()), |why| Err(Failure::unavailable(why)))
 }
 
 /// A store that is held by another process or cannot be written may be free again later.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::life::{Run, shorten};
+use super::life::{LastFailure, Run, shorten};
 use super::{Life, Origin};
 use crate::outcome::{Class, Reason};
 
@@ -91,6 +91,25 @@ impl FailureDocument {
             replay: life.replay,
             generation: life.generation,
             first_seen: life.first_seen,
+        }
+    }
+
+    /// What it knows of the life that it ended.
+    #[must_use]
+    pub fn life(&self) -> Life {
+        Life {
+            v: 1,
+            id: Some(self.id.clone()),
+            generation: self.generation,
+            replay: self.replay,
+            attempt: self.attempts,
+            crashes: self.crashes,
+            first_seen: self.first_seen,
+            origin: self.origin.clone(),
+            last: Some(LastFailure::new(self.class, &self.message)),
+            first_failure: self.first_failure,
+            history: self.history.clone(),
+            ..Life::default()
         }
     }
 

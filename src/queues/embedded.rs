@@ -4,6 +4,7 @@
 //! (`ready.rs`, `lease.rs`); readers page beside it. Start at `store.rs`; the tables are in `schema.rs`.
 
 mod admin;
+mod answer;
 mod audit;
 mod backlog;
 mod bodies;
@@ -29,6 +30,7 @@ mod slots;
 mod sorted;
 mod state;
 mod store;
+mod sync;
 mod waiting;
 mod watch;
 mod writer;

@@ -57,6 +57,11 @@ impl Worker {
         self.0.try_wait().unwrap().is_none()
     }
 
+    /// Of a worker that has ended by itself.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        self.0.try_wait().unwrap().and_then(|status| status.code())
+    }
+
     /// Stops it as an orchestrator would, and insists on a clean end.
     pub fn stop(mut self) {
         self.signal(Signal::SIGTERM);

@@ -3,7 +3,10 @@
  * Writes to files below FORGETFUL_DIR go through as usual, and are also kept in memory. Only when a file is synced are its
  * writes carried out on its twin in FORGETFUL_TWIN. A process that dies therefore leaves in FORGETFUL_TWIN what a machine
  * that lost its power would find on its disk: the last synced state of each file, and nothing else. kill -9 alone proves
- * nothing about this, since the page cache survives it. */
+ * nothing about this, since the page cache survives it.
+ *
+ * While FORGETFUL_DIR/broken exists the disk is broken: a sync fails once for each file and drops what it was to write, as
+ * the kernel may, so that a later one succeeds without it. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -19,7 +22,7 @@
 #include <unistd.h>
 
 struct change { struct change *next; off_t at; size_t length; int truncates; char bytes[]; };
-struct file { dev_t device; ino_t inode; char twin[PATH_MAX]; struct change *first, **last; struct file *next; };
+struct file { dev_t device; ino_t inode; int failed; char twin[PATH_MAX]; struct change *first, **last; struct file *next; };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct file *files;
@@ -74,6 +77,29 @@ static void keep(int fd, const void *bytes, size_t length, off_t at, int truncat
     pthread_mutex_unlock(&lock);
 }
 
+/* Whether the disk has broken under this sync. */
+static int fails(int fd) {
+    char broken[PATH_MAX];
+    const char *folder = getenv("FORGETFUL_DIR");
+    snprintf(broken, sizeof broken, "%s/broken", folder ? folder : "");
+    if (access(broken, F_OK)) return 0;
+    pthread_mutex_lock(&lock);
+    struct file *file = kept(fd);
+    int now = file && !file->failed;
+    if (now) {
+        file->failed = 1;
+        while (file->first) {
+            struct change *change = file->first;
+            file->first = change->next;
+            free(change);
+        }
+        file->last = &file->first;
+        errno = EIO;
+    }
+    pthread_mutex_unlock(&lock);
+    return now;
+}
+
 static void synced(int fd) {
     pthread_mutex_lock(&lock);
     struct file *file = kept(fd);
@@ -122,6 +148,7 @@ int ftruncate(int fd, off_t length) { return ftruncate64(fd, length); }
 
 int fdatasync(int fd) {
     REAL("fdatasync", int(int));
+    if (fails(fd)) return -1;
     int done = real(fd);
     if (!done) synced(fd);
     return done;
@@ -129,6 +156,7 @@ int fdatasync(int fd) {
 
 int fsync(int fd) {
     REAL("fsync", int(int));
+    if (fails(fd)) return -1;
     int done = real(fd);
     if (!done) synced(fd);
     return done;

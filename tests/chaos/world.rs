@@ -95,9 +95,9 @@ while head := requests.read(4):
 "#;
 
 pub struct World {
-    directory: PathBuf,
+    pub directory: PathBuf,
     _folder: tempfile::TempDir,
-    confirmed: Confirmed,
+    pub confirmed: Confirmed,
     /// One tick for each life of a worker.
     pub pace: Option<Sender<()>>,
     /// With a file layer that forgets: the library to preload.
@@ -225,7 +225,7 @@ impl World {
         stopped
     }
 
-    fn lose_power(&self) {
+    pub fn lose_power(&self) {
         if self.forgetful.is_none() {
             return;
         }

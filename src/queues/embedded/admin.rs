@@ -57,7 +57,7 @@ impl Admin for Store {
         let id: Arc<str> = id.into();
         // between the answer and the read the job may move on
         for _ in 0..LOOKS {
-            let locate = |reply| Operation::Locate { id: id.clone(), reply };
+            let locate = |reply| Operation::Locate { id: id.clone(), found: Vec::new(), reply };
             let found = self.shared.ask(locate).await?;
             let Some(located) = Located::choose(&found, queue) else { return Ok(None) };
             let id = id.clone();

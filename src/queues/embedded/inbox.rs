@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// The most operations that wait, and so the most that one commit holds.
-const CAPACITY: usize = 2048;
+pub(super) const CAPACITY: usize = 2048;
 
 pub(super) struct Inbox<T> {
     state: Mutex<State<T>>,

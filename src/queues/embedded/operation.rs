@@ -62,6 +62,7 @@ pub(super) enum Operation {
     /// Finds what is known of an id, in every queue.
     Locate {
         id: Arc<str>,
+        found: Vec<Located>,
         reply: Reply<Vec<Located>>,
     },
     /// Changes a setting of the writer's connection, such as to make the disk full.

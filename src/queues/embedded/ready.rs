@@ -25,6 +25,9 @@ pub(super) struct Ready {
     bodies: Bodies,
     /// A read is under way.
     reading: bool,
+    /// All that came into the lane that is scanned since the scan began, while it is little: it follows what the scan
+    /// finds, or a lane that fills all the time would be behind for ever.
+    late: Option<(Lane, Vec<Waiting>)>,
     /// The job whose turn it is, or one like it, is not in memory.
     hungry: bool,
     /// There was nothing to read ahead, and nothing new has come since.
@@ -68,7 +71,7 @@ pub(super) enum Read {
 pub(super) struct Scan {
     pub lane: Lane,
     pub after: Place,
-    /// Everything up to here was committed before the read starts.
+    /// Everything up to here is on the disk; what is read must not come after it, since that may still be lost.
     pub tail: Place,
     /// Jobs to be read at most.
     pub most: usize,
@@ -98,18 +101,30 @@ impl Ready {
             return;
         }
         let lane = &mut self.lanes[usize::from(job.place.lane().0)];
-        if job.place <= lane.scanned {
-            return; // a scan was faster
-        }
+        debug_assert!(job.place > lane.scanned, "shown in the order of the places, and read only up to what was shown");
         let whole = lane.scanned >= lane.tail;
         lane.tail = job.place;
+        if self.late.as_ref().is_some_and(|(lane, _)| *lane == job.place.lane()) {
+            return self.keep(job);
+        }
         let Some(sorted) = job.sorted.filter(|_| whole && self.backlog.has_room()) else { return };
         lane.scanned = job.place;
         self.admit(sorted, job);
     }
 
+    /// Keeps a job that came behind the scan of its lane.
+    fn keep(&mut self, job: Waiting) {
+        let Some((_, late)) = &mut self.late else { return };
+        if late.len() < WINDOW_JOBS && job.sorted.is_some() {
+            late.push(job);
+        } else {
+            self.late = None; // they are read
+        }
+    }
+
     /// Notes that a job was committed into a ready lane; it is read from the file when its turn comes.
     pub fn arrive_unread(&mut self, place: Place) {
+        self.late.take_if(|(lane, _)| *lane == place.lane());
         let lane = &mut self.lanes[usize::from(place.lane().0)];
         lane.tail = lane.tail.max(place);
     }
@@ -219,6 +234,7 @@ impl Ready {
     fn scan(&mut self) -> Option<Read> {
         let mut lanes = (0..).map(Lane).zip(&self.lanes).filter(|_| self.backlog.has_room());
         let (number, lane) = lanes.find(|(_, lane)| lane.scanned < lane.tail)?;
+        self.late = Some((number, Vec::new()));
         let most = if self.backlog.len() == 0 { FIRST_SCAN } else { WINDOW_JOBS };
         Some(Read::Scan(Scan { lane: number, after: lane.scanned, tail: lane.tail, most }))
     }
@@ -226,6 +242,7 @@ impl Ready {
     /// A read has failed and is to be tried again.
     pub fn not_read(&mut self) {
         self.reading = false;
+        self.late = None;
         self.sated = false;
     }
 
@@ -245,6 +262,16 @@ impl Ready {
         if !self.gone.is_empty() {
             // gone before the scan saw them
             self.gone.retain(|place| place.lane() != scan.lane || *place <= scan.after || *place > scanned);
+        }
+        let late = self.late.take().filter(|_| complete);
+        for job in late.into_iter().flat_map(|(_, late)| late) {
+            if !self.backlog.has_room() {
+                return;
+            }
+            self.lanes[usize::from(scan.lane.0)].scanned = job.place;
+            if self.gone.is_empty() || !self.gone.remove(&job.place) {
+                self.admit(job.sorted.unwrap_or_default(), job);
+            }
         }
     }
 

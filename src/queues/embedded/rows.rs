@@ -12,7 +12,7 @@ use super::ready::{Read, Scan};
 use super::ready_queue::{ReadyQueue, Registry};
 use super::sorted::Sorted;
 use super::waiting::{Parts, Stored, Waiting};
-use crate::job::Message;
+use crate::job::{FailureDocument, Life, Message};
 
 /// The columns that [`waiting`] reads, in its order.
 pub(super) const COLUMNS: &str = "place, home, id, submitted, priority, unsettled, key, headers, life, failure, body";
@@ -37,6 +37,15 @@ fn sorted(row: &Row<'_>, registry: &Registry, sort: impl Fn(&Message) -> Option<
     Ok(Waiting { place: Place(row.get(0)?), home, submitted: row.get(3)?, unsettled: row.get(5)?, job })
 }
 
+/// The life of a row of [`COLUMNS`]; of a dead letter that another system sent here, what its failure says of it.
+pub(super) fn life(row: &Row<'_>) -> rusqlite::Result<Life> {
+    if let Some(life) = bytes(row, 8)? {
+        return Ok(serde_json::from_slice(&life).unwrap_or_default());
+    }
+    let failure = bytes(row, 9)?.and_then(|json| serde_json::from_slice::<FailureDocument>(&json).ok());
+    Ok(failure.map_or_else(Life::default, |failure| failure.life()))
+}
+
 /// What a read has found.
 #[derive(Default)]
 pub(super) struct Rows {
@@ -58,10 +67,10 @@ pub(super) fn read(connection: &Connection, registry: &Registry, queue: &ReadyQu
 fn scan(connection: &Connection, registry: &Registry, queue: &ReadyQueue, scan: Scan) -> rusqlite::Result<Rows> {
     let mut found = Rows { complete: true, ..Rows::default() };
     let Some(number) = queue.number() else { return Ok(found) };
-    let (first, last) = Place::lane_bounds(number, scan.lane);
+    let (first, _) = Place::lane_bounds(number, scan.lane);
     let select = format!("SELECT {COLUMNS} FROM jobs WHERE place > ? AND place <= ? ORDER BY place");
     let mut statement = connection.prepare_cached(&select)?;
-    let mut rows = statement.query(params![scan.after.max(first).0, last.0])?;
+    let mut rows = statement.query(params![scan.after.max(first).0, scan.tail.0])?;
     let mut size = 0;
     while let Some(row) = rows.next()? {
         let job = sorted(row, registry, |message| queue.sorted(message))?;

@@ -57,14 +57,15 @@ pub(super) const PAGE_SIZE: u32 = 16 * 1024;
 const WRITER_CACHE_KIB: u32 = 64 * 1024;
 const READER_CACHE_KIB: u32 = 2 * 1024;
 
-/// Opens the writer's connection; makes the tables in an empty file.
+/// Opens the writer's connection; makes the tables in an empty file. Its commits are on the disk once `sync.rs` has synced
+/// the log; SQLite itself syncs what a fold and a new start of the log need.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     let explain = |error: rusqlite::Error| explain(path, &error);
     let connection = Connection::open(path).map_err(explain)?;
     connection.busy_timeout(Duration::from_secs(5)).map_err(explain)?;
     check_identity(path, &connection)?;
     let pragmas = format!(
-        "PRAGMA page_size = {PAGE_SIZE}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+        "PRAGMA page_size = {PAGE_SIZE}; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; \
          PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -{WRITER_CACHE_KIB}; \
          PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY;"
     );

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::config::EmbeddedConfig;
@@ -88,6 +89,9 @@ pub(super) struct Shared {
     leases: Mutex<Leases>,
     /// Set by a test in place of a kill: the writer stops where it stands.
     pub killed: AtomicBool,
+    /// Why the log could not be synced: what it holds is not known any more, so nothing more is done.
+    broken: OnceLock<QueueError>,
+    broke: CancellationToken,
 }
 
 impl Store {
@@ -105,6 +109,8 @@ impl Store {
             watchers: Watchers::default(),
             leases: Mutex::new(Leases::new(opened.slots(&options.path)?)),
             killed: AtomicBool::new(false),
+            broken: OnceLock::new(),
+            broke: CancellationToken::new(),
             options,
         });
         let handle = opened.start(shared.clone())?;
@@ -136,6 +142,12 @@ impl Store {
         self.close().await;
     }
 
+    /// Returns the reason once the store is of no use until it is opened again.
+    pub async fn broken(&self) -> QueueError {
+        self.shared.broke.cancelled().await;
+        self.shared.closed()
+    }
+
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.shared.options.path
@@ -156,7 +168,30 @@ impl Shared {
         answer.await.unwrap_or_else(|_| Err(self.closed()))
     }
 
+    /// Why the store is of no use until it is opened again.
+    pub fn broken(&self) -> Option<QueueError> {
+        self.broken.get().cloned()
+    }
+
+    /// Stops everything: after a failed sync the kernel may have dropped what it could not write, and a second one would
+    /// succeed without it.
+    pub fn break_down(&self, error: &std::io::Error) {
+        let error = QueueError::Unavailable(format!(
+            "the store {} cannot be synced to its disk: {error}; look at the disk's health and the kernel's log, then start \
+             again: what was confirmed is there, what was not may be",
+            self.options.path.display()
+        ));
+        tracing::error!(%error, "the store stops");
+        drop(self.broken.set(error));
+        self.inbox.close();
+        self.registry.wake_all();
+        self.broke.cancel();
+    }
+
     pub fn closed(&self) -> QueueError {
+        if let Some(broken) = self.broken() {
+            return broken;
+        }
         QueueError::Unavailable(format!("the store {} is closed", self.options.path.display()))
     }
 

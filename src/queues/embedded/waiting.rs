@@ -30,7 +30,7 @@ pub(super) struct Stored {
     pub priority: u8,
     /// Its part of the backlog; none where no source has said how to sort.
     pub sorted: Option<Sorted>,
-    /// As it is delivered: with the headers of its life and, in dead letters, of its failure.
+    /// As it is delivered: with the header of its life or, in dead letters, of its failure.
     pub message: Message,
 }
 
@@ -79,10 +79,10 @@ impl Parts {
         life.is_some_and(|life| life.park.is_some())
     }
 
-    /// All headers of the message.
+    /// All headers of the message. Of a dead letter the life is in the failure.
     pub fn into_headers(self) -> Vec<Header> {
         let mut headers = self.headers.map_or_else(Vec::new, |encoded| decode_headers(&Bytes::from(encoded)));
-        headers.extend(self.life.map(|life| Header::new(JOB_HEADER, life)));
+        headers.extend(self.life.filter(|_| self.failure.is_none()).map(|life| Header::new(JOB_HEADER, life)));
         headers.extend(self.failure.map(|failure| Header::new(FAILURE_HEADER, failure)));
         headers
     }

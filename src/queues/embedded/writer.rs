@@ -1,7 +1,6 @@
-//! The one thread that writes: it takes all operations that wait, commits them together, and answers them.
+//! The one thread that writes: it takes all operations that wait, commits them together, and has them brought to the disk.
 
 pub(super) mod act;
-mod answer;
 mod beside;
 mod due;
 mod forget;
@@ -19,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use super::answer::Committed;
 use super::fold::Fold;
 use super::inbox::Patience;
 use super::known::Known;
@@ -28,6 +28,7 @@ use super::place::{Lane, Place, QueueNumber};
 use super::ready_queue::ReadyQueue;
 use super::rows;
 use super::store::{Shared, unavailable};
+use super::sync::Syncer;
 use crate::stop_point;
 pub(super) use start::Opened;
 use statements::Statements;
@@ -45,6 +46,7 @@ const MOST_BULKY: usize = 16;
 struct Writer<'c> {
     connection: &'c Connection,
     fold: Fold,
+    sync: Syncer,
     statements: Statements<'c>,
     shared: Arc<Shared>,
     ledger: Ledger,
@@ -59,7 +61,7 @@ struct Writer<'c> {
     next_tick: Instant,
     /// Submits that would hold up all others in their commit: each has one of its own, after those of a moment.
     bulky: VecDeque<Operation>,
-    /// How many operations the last commit answered, and how long it took.
+    /// How many operations the last commit held, and how long it took.
     answered: usize,
     commit_time: Duration,
     /// Of the transaction at hand: queues that were given a number, jobs that became due, those of them that were held
@@ -136,19 +138,26 @@ impl Writer<'_> {
 
     /// Commits what was taken, and what became due. Where one commit for all fails, smaller ones are tried.
     fn work(&mut self, taken: &mut Vec<Operation>) {
-        let Err(error) = self.transact(taken, true) else { return self.answer(taken) };
+        let Err(error) = self.transact(taken, true) else { return self.hand_over(taken) };
         // a job that cannot become due now is tried again with the next tick
-        self.next_due = self.next_due.map(|due| due.max(self.now + 1000));
+        self.next_due = Some(self.now + 1000);
         let parts = split(taken.drain(..), &error);
         if let [_] = &*parts {
             return parts.into_iter().for_each(|part| self.refuse(part, &error));
         }
         for mut part in parts {
             match self.transact(&mut part, false) {
-                Ok(()) => self.answer(&mut part),
+                Ok(()) => self.hand_over(&mut part),
                 Err(error) => self.refuse(part, &error),
             }
         }
+    }
+
+    /// Has what was committed brought to the disk and answered.
+    fn hand_over(&mut self, operations: &mut Vec<Operation>) {
+        let (became_due, withdrawn) = (std::mem::take(&mut self.became_due), std::mem::take(&mut self.withdrawn));
+        let operations = std::mem::replace(operations, self.sync.spare());
+        self.sync.hand_over(Committed { operations, now: self.now, became_due, withdrawn });
     }
 
     fn refuse(&self, operations: Vec<Operation>, error: &rusqlite::Error) {
@@ -157,7 +166,7 @@ impl Writer<'_> {
         operations.into_iter().for_each(|operation| operation.refuse(error.clone(), &self.shared));
     }
 
-    /// One transaction, on disk when it returns; nothing has changed when it fails.
+    /// One transaction, which is not on the disk yet when it returns; nothing has changed when it fails.
     fn transact(&mut self, operations: &mut [Operation], with_due: bool) -> rusqlite::Result<()> {
         let done = self.write(operations, with_due);
         if done.is_ok() {
@@ -238,7 +247,10 @@ impl Writer<'_> {
                 *changed = self.change(changes)?;
                 Ok(())
             }
-            Operation::Locate { .. } => Ok(()),
+            Operation::Locate { id, found, .. } => {
+                *found = self.locate(id)?;
+                Ok(())
+            }
             #[cfg(test)]
             Operation::Pragma { .. } => Ok(()),
         }
@@ -269,6 +281,7 @@ impl Writer<'_> {
         if now < self.next_tick {
             return;
         }
+        self.sync.flush(); // what a holder has written over its job is known by then
         self.shared.expire(now);
         self.forget_old();
         self.tidy_ids();
@@ -278,8 +291,12 @@ impl Writer<'_> {
 
     /// The orderly end: the log is folded into the file, and nobody is suspected at the next start.
     fn finish(self) {
+        drop(self.sync);
         drop(self.fold);
         self.shared.readers.close();
+        if self.shared.broken().is_some() {
+            return; // the next start finds what reached the disk, and suspects what ran
+        }
         let fold = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         let clean = self.shared.leases().mark_clean();
         if let Err(error) = fold {

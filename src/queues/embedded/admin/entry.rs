@@ -11,13 +11,14 @@ use super::super::rows::{self, COLUMNS};
 use super::super::store::Shared;
 use super::super::waiting::Waiting;
 use super::super::writer::act::{ended_state, standing_state};
-use crate::job::decode::{Received, decode, life_of};
+use crate::job::decode::{Received, decode};
 use crate::job::{DEFAULT_PRIORITY, Decoding, FAILURE_HEADER, FailureDocument, Life, Message, Origin};
 use crate::ports::{Entry, State};
 
 /// A job's row; what must be decoded for it is decoded when it is asked for.
 pub(super) struct Listed {
     pub job: Waiting,
+    pub life: Life,
     pub due: Option<i64>,
     pub state: State,
     /// Of a dead letter, as it was published.
@@ -28,9 +29,9 @@ impl Listed {
     /// Reads the row at a place.
     pub fn read(shared: &Shared, connection: &Connection, place: Place) -> rusqlite::Result<Option<Self>> {
         let select = format!("SELECT {COLUMNS}, due, event FROM jobs WHERE place = ?");
-        let read = |row: &Row<'_>| Ok((rows::waiting(row, &shared.registry)?, row.get(11)?, row.get(12)?));
+        let read = |row: &Row<'_>| Ok((rows::waiting(row, &shared.registry)?, rows::life(row)?, row.get(11)?, row.get(12)?));
         let found = connection.prepare_cached(&select)?.query_row([place.0], read).optional()?;
-        Ok(found.map(|(job, due, event)| {
+        Ok(found.map(|(job, life, due, event)| {
             let queue = shared.registry.numbered(place.queue());
             let leased = place.lane().is_ready() && shared.leases().is_leased(place);
             let state = match queue {
@@ -38,16 +39,12 @@ impl Listed {
                 Some(queue) => standing_state(&queue, place.lane()),
                 None => State::Waiting,
             };
-            Listed { job, due, state, event }
+            Listed { job, life, due, state, event }
         }))
     }
 
     pub fn failure(&self) -> Option<FailureDocument> {
         self.job.message.header(FAILURE_HEADER).and_then(|json| serde_json::from_slice(json).ok())
-    }
-
-    pub fn life(&self) -> Life {
-        life_of(&self.job.message).unwrap_or_default()
     }
 
     /// When it died, or was submitted.
@@ -71,7 +68,7 @@ impl Listed {
             submitted: time(self.job.submitted),
             due: self.due.map(time),
             ended: failure.as_ref().filter(|_| self.state == State::Dead).map(|failure| failure.last_failure),
-            life: self.life(),
+            life: self.life,
             failure,
             event: self.event.and_then(event_text),
             size: self.job.message.size(),

@@ -49,9 +49,9 @@ pub(super) fn matches_ended(shared: &Shared, filter: &Filter, kept: &Kept, now: 
 fn has_class(filter: &Filter, listed: &Listed, failure: Option<&FailureDocument>) -> bool {
     let Some(wanted) = &filter.class else { return true };
     let class = failure.map(|failure| failure.class).or_else(|| {
-        let life = listed.life();
-        let parked = life.park.map(|park| park.reason).filter(|_| listed.state == State::Parked);
-        parked.or(life.last.map(|last| last.class))
+        let life = &listed.life;
+        let parked = life.park.as_ref().map(|park| park.reason).filter(|_| listed.state == State::Parked);
+        parked.or(life.last.as_ref().map(|last| last.class))
     });
     class.map(Class::as_str) == Some(wanted)
 }

@@ -112,6 +112,38 @@ fn a_job_that_comes_while_older_ones_are_unread_is_read_after_them() {
 }
 
 #[test]
+fn jobs_that_come_while_a_scan_is_under_way_need_no_other() {
+    let mut ready = ready(2);
+    let part = scan(&mut ready);
+    for number in 3..6 {
+        ready.arrive(job(number));
+    }
+    ready.withdraw(place(4), || false);
+    ready.confirm(place(4));
+    ready.scanned(part, vec![job(1), job(2)], true);
+    assert_eq!(take(&mut ready), [1, 2, 3, 5]);
+    ready.arrive(job(6));
+    assert_eq!(take(&mut ready), [6]);
+    assert!(ready.read().is_none() && ready.gone.is_empty());
+}
+
+#[test]
+fn jobs_that_come_behind_an_unread_one_are_read_after_it() {
+    let mut ready = ready(1);
+    let part = scan(&mut ready);
+    ready.arrive(job(2));
+    ready.arrive_unread(place(3));
+    ready.arrive(job(4));
+    ready.scanned(part, vec![job(1)], true);
+    assert_eq!(take(&mut ready), [1]);
+    let part = scan(&mut ready);
+    assert_eq!((part.after, part.tail), (place(1), place(4)));
+    ready.scanned(part, vec![job(2), job(3), job(4)], true);
+    assert_eq!(take(&mut ready), [2, 3, 4]);
+    assert!(ready.read().is_none());
+}
+
+#[test]
 fn a_job_that_was_given_back_while_an_operator_acts_on_it_waits_for_the_commit() {
     for confirmed in [true, false] {
         let mut ready = ready(1);

@@ -1,9 +1,9 @@
 //! From delivery to the end: leases, fencing, retries, dead letters.
 
 use super::*;
-use crate::job::FAILURE_HEADER;
 use crate::job::decode::life_of;
 use crate::job::life::Parked;
+use crate::job::{FAILURE_HEADER, JOB_HEADER};
 use crate::ports::QueueError;
 
 fn short_room() -> Room {
@@ -137,7 +137,9 @@ async fn a_dead_letter_keeps_its_message_and_lies_in_the_dead_queue() {
     let letter = take(&mut dead).await;
     assert_eq!((&letter.message.body, &letter.message.key), (&original.body, &original.key));
     assert_eq!(letter.message.header(FAILURE_HEADER).unwrap(), "{\"v\":1}");
-    assert_eq!(life_of(&letter.message).unwrap().attempt, 20);
+    assert_eq!(letter.message.header(JOB_HEADER), None, "its life is in the failure");
+    let found = bench.store.find(Some("orders"), "a").await.unwrap().unwrap();
+    assert_eq!(found.life.attempt, 20, "and is kept for operators");
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use super::super::rows::{self, COLUMNS};
 use super::super::waiting::Waiting;
 use super::Writer;
 use super::settle::Rewritten;
-use crate::job::decode::{Received, decode, life_of};
+use crate::job::decode::{Received, decode};
 use crate::job::failure::Death;
 use crate::job::{Decoding, FailureDocument, Life, Origin};
 use crate::outcome::{Class, Reason};
@@ -26,6 +26,7 @@ use crate::ports::{Acted, Action, End, Ending, State};
 /// A job that stands in the file, with the queue it stands in.
 struct Found {
     job: Waiting,
+    life: Life,
     due: Option<i64>,
     queue: Arc<ReadyQueue>,
 }
@@ -33,10 +34,6 @@ struct Found {
 impl Found {
     fn state(&self) -> State {
         standing_state(&self.queue, self.job.place.lane())
-    }
-
-    fn life(&self) -> Life {
-        life_of(&self.job.message).unwrap_or_default()
     }
 }
 
@@ -79,8 +76,12 @@ impl Writer<'_> {
         let select = format!("SELECT {COLUMNS}, due FROM jobs WHERE place = ?");
         let registry = &self.shared.registry;
         let mut select = self.connection.prepare_cached(&select)?;
-        let found = select.query_row([place.0], |row| Ok((rows::waiting(row, registry)?, row.get(11)?))).optional()?;
-        Ok(found.and_then(|(job, due)| registry.numbered(place.queue()).map(|queue| Found { job, due, queue })))
+        let found = select.query_row([place.0], |row| Ok((rows::waiting(row, registry)?, rows::life(row)?, row.get(11)?)));
+        let found = found.optional()?;
+        Ok(found.and_then(|(job, life, due)| {
+            let queue = registry.numbered(place.queue())?;
+            Some(Found { job, life, due, queue })
+        }))
     }
 
     fn act_on(&mut self, act: &mut Act, found: &Found) -> rusqlite::Result<Acted> {
@@ -135,7 +136,7 @@ impl Writer<'_> {
         let now = self.wall_time();
         let received = Received { origin: Origin::default(), published: None, now };
         let job = decode(&found.job.message, &Decoding::Envelope, &received).ok();
-        let mut life = found.life();
+        let mut life = found.life.clone();
         (life.due, life.park, life.suspect) = (None, None, false);
         let message = format!("cancelled by {by}");
         let death = Death {
@@ -161,7 +162,7 @@ impl Writer<'_> {
         let job = &found.job;
         let number = self.home_number(job.place)?;
         let to = self.next_place(number, Lane::of_priority(job.priority));
-        let mut life = found.life();
+        let mut life = found.life.clone();
         (life.due, life.park) = (Some(self.wall_time()), None); // an operator's word is younger than its producer's
         let life = life.to_json().into();
         self.relocate(job, to, None, Rewritten { life: &life, failure: None, event: None })?;
@@ -179,7 +180,7 @@ impl Writer<'_> {
         if number != job.home && !self.adopt(job, &target, number)? {
             return Ok(Err(State::Waiting));
         }
-        let before = found.life();
+        let before = found.life.clone();
         let life = Life {
             generation: before.generation + 1,
             replay: before.replay + 1,

@@ -40,16 +40,9 @@ impl Writer<'_> {
         let again = self.now + LOOK_AGAIN;
         let mut update = self.connection.prepare_cached("UPDATE jobs SET due = ? WHERE place = ?")?;
         if update.execute([again, place.0])? == 1 {
-            self.statements.insert_due.execute([again, place.0])?;
+            self.wakes(place, again)?;
         }
         Ok(false)
-    }
-
-    /// The commit that took jobs back to their queue has succeeded.
-    pub(super) fn confirm_withdrawn(&mut self) {
-        for (queue, place) in self.withdrawn.drain(..) {
-            queue.ready().confirm(place);
-        }
     }
 
     pub(super) fn undo_withdrawn(&mut self) {

@@ -23,6 +23,14 @@ impl Writer<'_> {
                 self.became_due.push(ready);
             }
         }
+        self.next_due = self.connection.query_row("SELECT min(at) FROM due", [], |row| row.get(0))?;
+        Ok(())
+    }
+
+    /// Has a job moved when its time comes.
+    pub(super) fn wakes(&mut self, place: Place, at: i64) -> rusqlite::Result<()> {
+        self.statements.insert_due.execute([at, place.0])?;
+        self.next_due = Some(self.next_due.map_or(at, |next| next.min(at)));
         Ok(())
     }
 
@@ -52,20 +60,5 @@ impl Writer<'_> {
         self.ledger.count(place.queue(), Line::of_lane(place.lane()), -1);
         self.ledger.count(number, Line::Waiting, 1);
         Ok(Some(ready))
-    }
-
-    /// After the commit: sources see what became due, and the clock is set to what is next.
-    pub(super) fn show_due(&mut self) {
-        if self.became_due.is_empty() && !self.is_due() {
-            return;
-        }
-        self.confirm_withdrawn();
-        for place in std::mem::take(&mut self.became_due) {
-            self.show_unread(place);
-        }
-        match self.connection.query_row("SELECT min(at) FROM due", [], |row| row.get(0)) {
-            Ok(next) => self.next_due = next,
-            Err(error) => tracing::error!(%error, "cannot read when the next job is due; it is tried again"),
-        }
     }
 }

@@ -36,7 +36,7 @@ impl Writer<'_> {
             &*job.message.body,
         ))?;
         if let Some(due) = *due {
-            self.statements.insert_due.execute([due, place.0])?;
+            self.wakes(place, due)?;
         }
         self.ledger.add(number, Line::Submitted, 1, job.digest);
         self.ledger.count(number, Line::of_lane(place.lane()), 1);

@@ -111,7 +111,7 @@ impl Writer<'_> {
             return Ok(false);
         }
         if let Some(due) = due {
-            self.statements.insert_due.execute([due, to.0])?;
+            self.wakes(to, due)?;
         }
         self.stands(job.digest, Standing::At(to), self.now);
         self.ledger.count(job.place.queue(), Line::of_lane(job.place.lane()), -1);

@@ -15,6 +15,7 @@ use super::super::ledger::{FILE, Ledger, Line};
 use super::super::schema::{self, explain};
 use super::super::slots::{self, SlotFile};
 use super::super::store::Shared;
+use super::super::sync::Syncer;
 use super::statements::Statements;
 use super::{Writer, settle};
 
@@ -48,13 +49,16 @@ impl Opened {
         let (ready, started) = mpsc::sync_channel(1);
         let Opened { mut connection, ownership, .. } = self;
         let run = move || {
-            let fold = Fold::start(&shared.options.path, &mut connection);
-            match fold.and_then(|fold| prepare(&connection, fold, shared.clone())) {
+            let explain = |error: rusqlite::Error| explain(&shared.options.path, &error);
+            let fold = Fold::start(&shared.options.path, &mut connection).map_err(explain);
+            let sync = Syncer::start(&shared.options.path, shared.clone());
+            let parts = fold.and_then(|fold| Ok((fold, sync?)));
+            match parts.and_then(|(fold, sync)| prepare(&connection, fold, sync, shared.clone()).map_err(explain)) {
                 Ok(writer) => {
                     drop(ready.send(Ok(())));
                     writer.run();
                 }
-                Err(error) => drop(ready.send(Err(explain(&shared.options.path, &error)))),
+                Err(error) => drop(ready.send(Err(error))),
             }
             shared.inbox.close();
             shared.registry.wake_all();
@@ -80,7 +84,7 @@ fn suspect(connection: &Connection, places: &[super::Place]) -> rusqlite::Result
     transaction.commit()
 }
 
-fn prepare(connection: &Connection, fold: Fold, shared: Arc<Shared>) -> rusqlite::Result<Writer<'_>> {
+fn prepare(connection: &Connection, fold: Fold, sync: Syncer, shared: Arc<Shared>) -> rusqlite::Result<Writer<'_>> {
     let mut queues = connection.prepare("SELECT number, name, paused FROM queues")?;
     let mut rows = queues.query([])?;
     while let Some(row) = rows.next()? {
@@ -92,6 +96,7 @@ fn prepare(connection: &Connection, fold: Fold, shared: Arc<Shared>) -> rusqlite
     Ok(Writer {
         connection,
         fold,
+        sync,
         statements: Statements::prepare(connection)?,
         sequence: ledger.get(FILE, Line::Sequence).count,
         ends: ledger.get(FILE, Line::Ends).count,
