@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-/// The most operations that wait, and so the most that one commit holds.
-pub(super) const CAPACITY: usize = 2048;
+/// The most operations that wait, and so the most that one commit holds; a test must not need as many.
+pub(super) const CAPACITY: usize = if cfg!(test) { 128 } else { 2048 };
 
 pub(super) struct Inbox<T> {
     state: Mutex<State<T>>,

@@ -2,6 +2,7 @@
 
 mod acting;
 mod auditing;
+mod crowding;
 mod delivery;
 mod folding;
 mod forgetting;

@@ -41,7 +41,7 @@ const TICK: Duration = Duration::from_secs(1);
 const GATHER: u32 = 4;
 
 /// Submits that wait for a commit of their own; beyond it the line in front of the writer fills, and its callers wait.
-const MOST_BULKY: usize = 16;
+pub(super) const MOST_BULKY: usize = 16;
 
 struct Writer<'c> {
     connection: &'c Connection,
