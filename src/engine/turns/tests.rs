@@ -1,3 +1,5 @@
+mod crowd;
+
 use std::collections::HashSet;
 
 use super::*;
