@@ -43,7 +43,8 @@ struct List {}
 Example:
   windlass breakers open thumbs      before its target is serviced
 
-It lasts until it is closed, over restarts of the worker too where the config has a state\nstore (as it has with an embedded queue).")]
+It lasts until it is closed, over restarts of the worker too where the config
+has a state store, as it has with an embedded queue.")]
 struct Open {
     /// The executor
     executor: String,
