@@ -1,5 +1,6 @@
 //! From a config to running pools, and down again: the only module that knows every other.
 
+mod kinds;
 pub mod parts;
 mod progress;
 mod queues;
