@@ -21,6 +21,8 @@ macro_rules! of_every_kind {
     ($cases:tt) => {
         tests_of_a_kind! { memory "current_thread" [] $cases }
         tests_of_a_kind! { embedded "multi_thread" [] $cases }
+        #[cfg(feature = "kafka")]
+        tests_of_a_kind! { kafka "multi_thread" [#[ignore = "needs Kafka: ./test brings it"]] $cases }
     };
 }
 

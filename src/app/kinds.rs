@@ -10,10 +10,14 @@ use crate::ports::Queue;
 ///
 /// # Errors
 /// What is wrong with its block, or that this build has no such kind.
-pub fn open(_name: &str, kind: &QueueKind, _base: &Path) -> Result<Option<Arc<dyn Queue>>, String> {
+pub fn open(name: &str, kind: &QueueKind, base: &Path) -> Result<Option<Arc<dyn Queue>>, String> {
+    let _ = (name, base);
     match kind {
         QueueKind::Embedded(_) | QueueKind::Memory(_) => Ok(None),
-        QueueKind::Kafka(_) => Err(absent(kind.name())),
+        #[cfg(feature = "kafka")]
+        QueueKind::Kafka(config) => Ok(Some(crate::queues::kafka::open(name, config, base)?)),
+        #[expect(unreachable_patterns, reason = "a build may have all kinds")]
+        other => Err(absent(other.name())),
     }
 }
 

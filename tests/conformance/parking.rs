@@ -141,7 +141,7 @@ pub async fn what_leaves_a_parked_place_goes_where_its_queue_would_send_it(kind:
         ack(dead).await;
     }
     let again = one(&mut source).await;
-    assert_eq!((&*again.origin.queue, body(&again)), ("q", "later".into()));
+    assert_eq!((&*again.origin.queue, body(&again)), (&*kind.address("q"), "later".into()));
     let dead = one(&mut source_of(&kind.queue("q.dead")).await).await;
     assert_eq!(body(&dead), "dead");
     nothing_more(&mut parked).await;
