@@ -4,6 +4,7 @@
 
 mod assignment;
 mod client;
+mod commits;
 pub mod config;
 mod delays;
 mod names;
@@ -14,8 +15,8 @@ mod sink;
 mod source;
 mod state;
 mod taker;
-mod tracker;
 mod topics;
+mod tracker;
 mod wire;
 
 use std::path::Path;

@@ -37,7 +37,12 @@ impl Kind {
 
 pub fn memory() -> Kind {
     let memory = Memory::new(Clock::System, 100_000);
-    Kind { open: Box::new(move |name| Arc::new(memory.queue(name))), admin: None, address: Box::new(str::to_owned), _directory: None }
+    Kind {
+        open: Box::new(move |name| Arc::new(memory.queue(name))),
+        admin: None,
+        address: Box::new(str::to_owned),
+        _directory: None,
+    }
 }
 
 pub fn embedded() -> Kind {
@@ -45,7 +50,12 @@ pub fn embedded() -> Kind {
     let config = EmbeddedConfig { path: directory.path().join("windlass.db"), ..EmbeddedConfig::default() };
     let store = Store::open(StoreOptions::from(&config)).unwrap();
     let admin = Some(store.clone() as Arc<dyn Admin>);
-    Kind { open: Box::new(move |name| store.queue(name, name)), admin, address: Box::new(str::to_owned), _directory: Some(directory) }
+    Kind {
+        open: Box::new(move |name| store.queue(name, name)),
+        admin,
+        address: Box::new(str::to_owned),
+        _directory: Some(directory),
+    }
 }
 
 /// Waits for what a queue of a broker needs, within a test.
@@ -63,7 +73,7 @@ pub fn kafka() -> Kind {
     let prefix = format!("t{}", uuid::Uuid::now_v7().simple());
     let start = prefix.clone();
     let topic = move |name: &str| match name.strip_suffix(".dead") {
-        Some(home) => format!("{start}-{home}.windlass.dead"),
+        Some(home) => format!("{start}-{home}.{start}-{home}.dead"),
         None => format!("{start}-{name}"),
     };
     let address = topic.clone();
@@ -75,6 +85,7 @@ pub fn kafka() -> Kind {
         }
         let config = KafkaConfig {
             delays: format!("{prefix}.delay"),
+            group: topic(name), // members of one group wait for each other
             create: Create { partitions: 1, ..Create::default() },
             ..KafkaConfig::at(&brokers, &topic(name))
         };

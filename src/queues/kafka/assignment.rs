@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::util::Timeout;
 
 use super::client::{Complaints, PATIENCE, unavailable};
+use super::commits::{self, Turn};
 use super::config::Start;
 use super::progress::Progress;
 use super::state::{Shared, Spot};
-use super::taker::Commits;
 use super::tracker::Tracker;
 
 /// Which place a topic belongs to; none for the queue's own.
@@ -24,7 +24,7 @@ pub type PlaceOf = Box<dyn Fn(&str) -> Option<Arc<str>> + Send + Sync>;
 /// The context of a consumer; all of it runs on the thread that polls.
 pub struct Assignment {
     pub shared: Arc<Shared>,
-    pub commits: Commits,
+    pub turn: Turn,
     pub complaints: Complaints,
     pub place_of: PlaceOf,
     pub brokers: Arc<str>,
@@ -63,11 +63,6 @@ impl ConsumerContext for Assignment {
         if let Err(error) = done {
             self.shared.fail(unavailable(&self.brokers, &error, self.complaints.take()));
         }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let refused = offsets.elements().iter().find_map(|element| element.error().err());
-        self.commits.heard(&self.shared, result.err().or(refused));
     }
 
     fn main_queue_min_poll_interval(&self) -> Timeout {
@@ -135,12 +130,7 @@ impl Assignment {
     fn leave(&self, consumer: &BaseConsumer<Self>, spots: &[Spot], lost: bool) {
         if !lost {
             self.drain(spots);
-            let list = self.commits.last(&self.shared, spots);
-            if list.count() > 0
-                && let Err(error) = consumer.commit(&list, CommitMode::Sync)
-            {
-                tracing::warn!("kafka: the last commit of partitions that leave failed, some jobs run again: {error}");
-            }
+            commits::last(consumer, &self.shared, spots);
         }
         let mut state = self.shared.state();
         spots.iter().for_each(|spot| state.remove(spot));

@@ -62,7 +62,12 @@ impl Options {
             shared.set("sasl.username", &sasl.username).set("sasl.password", password);
         }
         shared.set_log_level(RDKafkaLogLevel::Warning);
-        Ok(Options { shared, brokers: config.brokers.as_str().into(), max_message: config.max_message.0, session: config.session.0 })
+        Ok(Options {
+            shared,
+            brokers: config.brokers.as_str().into(),
+            max_message: config.max_message.0,
+            session: config.session.0,
+        })
     }
 
     pub fn brokers(&self) -> &str {
@@ -169,9 +174,9 @@ pub fn unavailable(brokers: &str, error: &KafkaError, complaint: Option<(Code, S
 /// Why a message was not kept.
 pub fn unsent(topic: &str, error: &KafkaError) -> QueueError {
     match error.rdkafka_error_code() {
-        Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => {
-            QueueError::Refused(format!("{topic}: the message is too large (kafka.max_message, and the topic's max.message.bytes)"))
-        }
+        Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => QueueError::Refused(format!(
+            "{topic}: the message is too large (kafka.max_message, and the topic's max.message.bytes)"
+        )),
         Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
             QueueError::Unavailable(format!("there is no topic {topic}: make it with \"windlass queues create\""))
         }

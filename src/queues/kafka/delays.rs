@@ -126,4 +126,3 @@ impl Tier {
         self.producers.send(&self.names.tier(left), message, &beside).await
     }
 }
-

@@ -141,8 +141,12 @@ mod tests {
 
     fn held() -> impl Strategy<Value = Held> {
         let due = prop::option::of(0i64..4_000_000_000_000);
-        (any::<u32>(), any::<u32>(), any::<bool>(), due)
-            .prop_map(|(attempt, crashes, suspect, due)| Held { attempt, crashes, suspect, due })
+        (any::<u32>(), any::<u32>(), any::<bool>(), due).prop_map(|(attempt, crashes, suspect, due)| Held {
+            attempt,
+            crashes,
+            suspect,
+            due,
+        })
     }
 
     proptest! {

@@ -1,7 +1,6 @@
 //! What one consumer has fetched, handed out and finished: shared by its thread, its sources and their receipts.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -62,7 +61,13 @@ pub struct Taken {
 /// Somebody who waits until the group has heard what was noted of a partition.
 pub struct Mark {
     pub spot: Spot,
-    pub told: oneshot::Sender<()>,
+    told: oneshot::Sender<()>,
+}
+
+impl Mark {
+    pub fn tell(self) {
+        let _ = self.told.send(()); // whoever waited may have gone
+    }
 }
 
 #[derive(Default)]
@@ -74,6 +79,8 @@ pub struct State {
     pub marks: Vec<Mark>,
     pub trouble: Option<QueueError>,
     pub stopping: bool,
+    /// The group should hear of something without delay.
+    pub urgent: bool,
     epochs: u64,
     turn: usize,
 }
@@ -85,8 +92,8 @@ pub struct Shared {
     pub arrived: Notify,
     /// A partition has nothing handed out any more.
     pub settled: Condvar,
-    /// The thread should commit without delay.
-    pub urgent: AtomicBool,
+    /// The group should hear of something without delay.
+    pub news: Condvar,
 }
 
 impl Shared {
@@ -99,6 +106,18 @@ impl Shared {
         self.arrived.notify_waiters();
     }
 
+    pub fn hurry(&self, state: &mut State) {
+        if !state.urgent {
+            state.urgent = true;
+            self.news.notify_all();
+        }
+    }
+
+    /// Waits until there is something that the group should hear without delay.
+    pub fn wait_for_news<'s>(&self, state: MutexGuard<'s, State>, longest: Duration) -> MutexGuard<'s, State> {
+        self.news.wait_timeout(state, longest).unwrap_or_else(PoisonError::into_inner).0
+    }
+
     /// Takes what may be handed out of a place, or of the queue itself, as much as there is room for.
     pub fn take(&self, place: Option<&str>, room: Room) -> Result<Vec<Taken>, QueueError> {
         let mut state = self.state();
@@ -106,8 +125,8 @@ impl Shared {
             return Err(trouble.clone());
         }
         let taken = state.take(place, room);
-        if !taken.is_empty() || state.parts.values().any(Part::waits_for_the_group) {
-            self.urgent.store(true, Ordering::Relaxed);
+        if state.parts.values().any(Part::waits_for_the_group) {
+            self.hurry(&mut state);
         }
         Ok(taken)
     }
@@ -159,7 +178,7 @@ impl Shared {
         part.dirty = true;
         let (told, heard) = oneshot::channel();
         state.marks.push(Mark { spot: spot.clone(), told });
-        self.urgent.store(true, Ordering::Relaxed);
+        self.hurry(&mut state);
         Ok(heard)
     }
 }

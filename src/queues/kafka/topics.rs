@@ -32,7 +32,8 @@ pub struct Topics {
 impl Topics {
     fn wanted(&self, places: &[Arc<str>]) -> Vec<Wanted> {
         let size = ("max.message.bytes", (self.options.max_message + OURS).to_string());
-        let ever = || vec![("retention.ms", "-1".to_owned()), ("retention.bytes", "-1".into()), ("cleanup.policy", "delete".into())];
+        let ever =
+            || vec![("retention.ms", "-1".to_owned()), ("retention.bytes", "-1".into()), ("cleanup.policy", "delete".into())];
         let partitions = self.create.partitions;
         let mut own = vec![size.clone(), ("cleanup.policy", "delete".into())];
         let mut kept = "as long as the cluster says".to_owned();
@@ -64,9 +65,8 @@ impl Topics {
             let client: BaseConsumer<Asking> = options.plain().create_with_context(Asking::default()).map_err(failed)?;
             let metadata = client.fetch_metadata(None, PATIENCE);
             client.poll(std::time::Duration::ZERO); // what it complained of is told to its context
-            let metadata = metadata.map_err(|error| {
-                unavailable(options.brokers(), &error, client.context().0.complaints.take())
-            })?;
+            let metadata =
+                metadata.map_err(|error| unavailable(options.brokers(), &error, client.context().0.complaints.take()))?;
             let partitions = |topic: &rdkafka::metadata::MetadataTopic| topic.partitions().iter().map(|part| part.id()).collect();
             Ok(metadata.topics().iter().map(|topic| (topic.name().to_owned(), partitions(topic))).collect())
         };
