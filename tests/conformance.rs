@@ -11,6 +11,9 @@ mod kinds;
 mod operators;
 #[path = "conformance/parking.rs"]
 mod parking;
+#[cfg(feature = "kafka")]
+#[path = "support/server.rs"]
+mod server;
 #[path = "conformance/state.rs"]
 mod state;
 mod support;

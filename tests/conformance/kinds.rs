@@ -69,7 +69,7 @@ fn wait<T>(work: impl Future<Output = T>) -> T {
 pub fn kafka() -> Kind {
     use windlass::queues::kafka::config::{Create, KafkaConfig};
 
-    let brokers = crate::support::server("kafka");
+    let brokers = crate::server::server("kafka");
     let prefix = format!("t{}", uuid::Uuid::now_v7().simple());
     let start = prefix.clone();
     let topic = move |name: &str| match name.strip_suffix(".dead") {

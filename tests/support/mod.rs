@@ -119,12 +119,3 @@ pub fn routes(list: Vec<Arc<Route>>) -> Routes {
     let table = RouteTable::new(list.iter().map(|route| (&*route.name, None))).expect("two routes take the same jobs");
     Routes::new(table, list)
 }
-
-/// Where the real server of a kind of queue is.
-///
-/// # Panics
-/// When nobody has brought one.
-pub fn server(kind: &str) -> String {
-    let variable = format!("WINDLASS_TEST_{}", kind.to_uppercase());
-    std::env::var(&variable).unwrap_or_else(|_| panic!("{variable} is not set: run ./test, or ./dev up {kind} and export it"))
-}

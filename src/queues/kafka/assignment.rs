@@ -79,7 +79,9 @@ impl Assignment {
     fn arrive(&self, consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) -> KafkaResult<()> {
         let spots = spots(list);
         let mut asked = TopicPartitionList::with_capacity(spots.len());
-        spots.iter().for_each(|(topic, partition)| drop(asked.add_partition(topic, *partition)));
+        for (topic, partition) in &spots {
+            asked.add_partition(topic, *partition);
+        }
         let mut answer = consumer.committed_offsets(asked.clone(), PATIENCE * 2);
         if answer.is_err() {
             answer = consumer.committed_offsets(asked, PATIENCE * 2); // its coordinator may have moved

@@ -40,7 +40,7 @@ pub fn run(consumer: &BaseConsumer<Assignment>, shared: &Arc<Shared>) {
         state.urgent = false;
         drop(state);
         if commit(consumer, shared).is_err() {
-            std::thread::sleep(AGAIN);
+            drop(shared.wait_for_news(shared.state(), AGAIN));
         }
     }
 }
