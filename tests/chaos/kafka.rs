@@ -261,6 +261,7 @@ fn the_one_job_that_kills_its_worker_on_kafka_ends_as_poison_and_no_innocent_is_
     let out = world.collect(81);
     worker.stop();
     println!("{deaths} workers died");
+    assert!(deaths <= 12, "{deaths} workers died of one job");
     let dead: Vec<_> = out.dead.iter().map(|(id, failure)| (&**id, failure.reason.as_str(), failure.crashes)).collect();
     assert_eq!(dead, [("poison", "poison", 3)]);
     assert_eq!(out.completed.len(), 80);

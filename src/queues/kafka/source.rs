@@ -18,6 +18,9 @@ use crate::ports::{Delivery, QueueError, Room, Source};
 /// The longest wait for a parked record to be due: those behind it may be due sooner.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// So many deaths make a suspect that runs alone.
+const SUSPECT: u32 = 3;
+
 pub struct KafkaSource {
     pub taker: Arc<Taker>,
     pub place: Option<Arc<str>>,
@@ -49,12 +52,19 @@ impl Source for KafkaSource {
 
 fn deliver(shared: &Arc<Shared>, taken: Taken) -> Delivery {
     let mut message = taken.waiting.message.clone();
-    if let Some(life) = life(shared, &taken) {
-        message.set_header(JOB_HEADER, life.to_json());
-    }
+    let life = match life(shared, &taken) {
+        Some(life) => {
+            message.set_header(JOB_HEADER, life.to_json());
+            Some(life)
+        }
+        None => message.header(JOB_HEADER).and_then(|_| life_of(&message).ok()),
+    };
+    // a copy of a job that was charged a crash need not kill three workers more to be suspected
+    let charged = life.is_some_and(|life| life.crashes > 0 && !life.suspect);
+    let unsettled = if charged { taken.unsettled.max(SUSPECT) } else { taken.unsettled };
     let (topic, partition) = &taken.spot;
     let origin = Origin { queue: topic.clone(), partition: Some(*partition), offset: Some(taken.offset), id: None };
-    let (published, unsettled) = (taken.waiting.published, taken.unsettled);
+    let published = taken.waiting.published;
     Delivery { message, origin, published, unsettled, receipt: Box::new(KafkaReceipt::new(shared.clone(), taken)) }
 }
 
