@@ -17,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Access, Desk};
 use crate::clock::Clock;
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Loaded, State};
 use crate::engine::budget::Budget;
+use crate::engine::guards::Guards;
 use crate::engine::{Engine, Shared};
 use crate::ports::QueueStats;
 use crate::telemetry::{Telemetry, probes};
@@ -73,6 +74,7 @@ impl App {
         let mut systems = Systems::open_soon(config, &loaded.source.base, shared.clock).await?;
         systems.count_batches(config, shared.clock, &telemetry);
         shared.batches = systems.batches.clone();
+        shared.guards = guards(config, &systems).await?;
         let (shared, systems) = (Arc::new(shared), Arc::new(systems));
         let executors = parts::executors(config, &loaded.source.base)?;
         let pools = parts::pools(config, &shared, &systems, &executors, &telemetry)?;
@@ -120,6 +122,13 @@ fn shared(config: &Config, telemetry: &Telemetry) -> Shared {
     shared.body_limit = usize::try_from(config.worker.body_limit.0).unwrap_or(usize::MAX);
     shared.lease = config.worker.lease.0;
     shared
+}
+
+/// No executor yet; what operators hold open is known before the first job is taken.
+async fn guards(config: &Config, systems: &Systems) -> Result<Guards, StartError> {
+    let durable = config.state.as_ref().is_some_and(State::is_durable);
+    let Some(state) = systems.state.clone().filter(|_| durable) else { return Ok(Guards::default()) };
+    Guards::remembering(state).await.map_err(|error| StartError::State(error.to_string()))
 }
 
 /// The API on TCP, and on a socket beside each file of the embedded queue.

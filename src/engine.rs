@@ -1,16 +1,19 @@
 //! The path of one job, whatever queue it comes from and whatever runs it.
 
 mod admitted;
+pub mod aside;
 mod beyond;
 pub mod breaker;
 pub mod budget;
 pub mod exit;
 mod fair;
 pub mod guard;
+pub mod guards;
 mod intake;
 pub mod limits;
 mod order;
 pub mod parking;
+mod places;
 pub mod pool;
 pub mod routes;
 pub mod running;
@@ -32,8 +35,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batches::Batches;
 use crate::clock::Clock;
+use aside::Aside;
 use budget::Budget;
-use guard::Guards;
+use guards::Guards;
 use pool::Pool;
 use running::{Cancelled, Running};
 
@@ -61,6 +65,8 @@ pub struct Shared {
     pub alone: RwLock<()>,
     /// Held by the suspect whose turn it is.
     pub suspects: Mutex<()>,
+    /// Those that wait in their slot for either.
+    pub aside: Aside,
     /// Counts the jobs of batches, where that can be remembered.
     pub batches: Option<Arc<Batches>>,
     /// First stage: admit nothing more.
@@ -83,6 +89,7 @@ impl Shared {
             pools: OnceLock::new(),
             alone: RwLock::new(()),
             suspects: Mutex::new(()),
+            aside: Aside::default(),
             batches: None,
             stop: CancellationToken::new(),
             abandon: CancellationToken::new(),
@@ -99,7 +106,8 @@ impl Shared {
     /// Why a job that was taken from its queue does not run yet.
     #[must_use]
     pub fn why(&self, queue: &str, id: &str) -> Option<Wait> {
-        self.pools().find_map(|pool| pool.window.why(queue, id))
+        let aside = || self.aside.has(queue, id).then_some(Wait::Suspect);
+        self.pools().find_map(|pool| pool.window.why(queue, id)).or_else(aside)
     }
 
     /// How many jobs of a queue were taken and do not run yet.

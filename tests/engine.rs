@@ -5,6 +5,8 @@
 mod backlog;
 #[path = "engine/batches.rs"]
 mod batches;
+#[path = "engine/drained.rs"]
+mod drained;
 #[path = "engine/expiry.rs"]
 mod expiry;
 #[path = "engine/faults.rs"]

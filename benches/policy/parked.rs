@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use windlass::clock::Clock;
 use windlass::engine::breaker::Settings;
 use windlass::engine::budget::Budget;
-use windlass::engine::guard::Guard;
+use windlass::engine::guard::{Guard, Hold};
 use windlass::engine::pool::Pool;
 use windlass::engine::routes::{Route, Routes};
 use windlass::engine::turns::Rules;
@@ -71,7 +71,7 @@ async fn park(load: &Load, count: usize) {
     // one that runs, so that the place has been taken from before it is shut
     submit(&store, load.body, 0, 1).await;
     reach(&store, |queue| queue.completed == 1).await;
-    guard.turn(true, "bench").expect("it has a breaker");
+    guard.hold(&Hold { by: "bench".into(), since: jiff::Timestamp::now() });
     for start in (1..=count).step_by(CHUNK) {
         submit(&store, load.body, start, CHUNK.min(count + 1 - start)).await;
     }

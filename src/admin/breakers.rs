@@ -5,12 +5,15 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::request::{Asked, Named, instructions};
 use super::{Desk, Refusal};
 use crate::engine::Shared;
+use crate::engine::guard::Hold;
+use crate::engine::guards::NotTurned;
 
 /// Who asks for it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -21,8 +24,7 @@ pub struct By {
 
 pub(super) async fn list(State(desk): State<Arc<Desk>>, asked: Asked) -> Result<Json<Value>, Refusal> {
     asked.end()?;
-    let reports: Vec<_> = worker(&desk)?.guards.all().iter().map(|guard| guard.report()).collect();
-    Ok(Json(json!({ "breakers": reports })))
+    Ok(Json(json!({ "breakers": worker(&desk)?.guards.reports() })))
 }
 
 pub(super) async fn open(State(desk): State<Arc<Desk>>, Named(executor): Named, body: Body) -> Result<Json<Value>, Refusal> {
@@ -35,13 +37,17 @@ pub(super) async fn close(State(desk): State<Arc<Desk>>, Named(executor): Named,
 
 async fn turn(desk: &Desk, executor: &str, open: bool, body: Body) -> Result<Json<Value>, Refusal> {
     let By { by } = instructions(desk, body).await?;
-    let guards = &worker(desk)?.guards;
-    let guard = guards.get(executor).ok_or_else(|| {
-        let names: Vec<String> = guards.all().iter().map(|guard| guard.name.to_string()).collect();
-        Refusal::not_found(format!("there is no executor {executor:?}; there are: {}", names.join(", ")))
+    let (shared, by) = (worker(desk)?, by.as_deref().unwrap_or("an operator"));
+    let hold = open.then(|| Hold { by: by.into(), since: shared.clock.now() });
+    let turned = shared.guards.turn(executor, by, hold).await.map_err(|why| {
+        let status = match why {
+            NotTurned::Unknown { .. } => StatusCode::NOT_FOUND,
+            NotTurned::Off(_) => StatusCode::CONFLICT,
+            NotTurned::Forgotten { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Refusal::new(status, why.to_string())
     })?;
-    guard.turn(open, by.as_deref().unwrap_or("an operator")).map_err(Refusal::conflict)?;
-    Ok(Json(json!(guard.report())))
+    Ok(Json(json!(turned)))
 }
 
 fn worker(desk: &Desk) -> Result<&Shared, Refusal> {

@@ -90,9 +90,9 @@ impl Watch {
     fn show_waits(&self, pool: &Pool) {
         pool.window.waited().into_iter().for_each(|(reason, count)| pool.metrics.waits(reason, count));
         let mut waits = pool.window.waits();
-        *waits.entry(Wait::Suspect).or_default() += usize::from(self.shared.suspects.try_lock().is_err());
         let seen = self.seen();
         for feed in &pool.feeds {
+            *waits.entry(Wait::Suspect).or_default() += self.shared.aside.of(&feed.name);
             *waits.entry(Wait::SourceError).or_default() += usize::from(feed.state().trouble.is_some());
             let Some(Backlog { stats, .. }) = seen.backlogs.get(&feed.name) else { continue };
             let count = |jobs: u64| usize::try_from(jobs).unwrap_or(usize::MAX);

@@ -43,7 +43,7 @@ struct List {}
 Example:
   windlass breakers open thumbs      before its target is serviced
 
-It lasts until it is closed or the worker ends.")]
+It lasts until it is closed, over restarts of the worker too where the config has a state\nstore (as it has with an embedded queue).")]
 struct Open {
     /// The executor
     executor: String,
@@ -79,7 +79,13 @@ async fn turn(session: &Session, executor: &str, verb: &str, screen: &mut Screen
     let ask = Ask::post("/breakers").part(executor).part(verb).json(&By { by: Some(who()) });
     let report: GuardReport = session.ask(ask).await?;
     let said = match verb {
-        "open" => format!("{executor} is held open: windlass breakers close {executor}"),
+        "open" if report.remembered == Some(true) => {
+            format!("{executor} is held open, after a restart too: windlass breakers close {executor}")
+        }
+        "open" => format!(
+            "{executor} is held open until the worker ends, since no state store would remember it (add state: to the config):\n  \
+             windlass breakers close {executor}"
+        ),
         _ => format!("{executor} is closed"),
     };
     screen.answer(&report, &said)?;

@@ -56,7 +56,9 @@ impl Shown {
                 Some("throttled") => "its executor bears no more now: windlass breakers list (throttled)",
                 Some("key_busy") => "another job of its key comes first (key_busy)",
                 Some("held") => "it failed and is tried again; the other jobs of its key wait for it (held)",
-                Some("suspect") => "it may have killed its worker, and waits to be run alone (suspect)",
+                Some("suspect") => {
+                    "a job that may have killed its worker runs alone: it is the one, or waits until that is over (suspect)"
+                }
                 _ => "it waits for a free slot (no_slot)",
             }
             .into(),

@@ -23,6 +23,10 @@ pub struct Pool {
     /// Jobs at once.
     #[serde(default = "slots")]
     pub slots: usize,
+    /// Of these, how many only tenants get who run fewer jobs than this, while more than one is around; one in 32 when
+    /// absent, and none of fewer than 16.
+    #[serde(default)]
+    pub kept_free: Option<usize>,
     /// How much is taken and waits for its turn.
     #[serde(default)]
     pub window: Window,
@@ -78,6 +82,7 @@ impl Pool {
             jobs: self.window.jobs,
             bytes: usize::try_from(self.window.bytes.0).unwrap_or(usize::MAX),
             ahead: self.window.ahead,
+            kept_free: self.kept_free,
             weights: self.tenants.iter().map(|(name, tenant)| (name.as_str().into(), tenant.weight)).collect(),
             ..usual
         }
@@ -97,6 +102,7 @@ impl Default for Pool {
             results: None,
             dead_letters: None,
             slots: slots(),
+            kept_free: None,
             window: Window::default(),
             tenants: BTreeMap::new(),
             no_route: no_route(),

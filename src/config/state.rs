@@ -28,6 +28,12 @@ impl State {
         State::Embedded(EmbeddedState { path: path.into() })
     }
 
+    /// Whether it outlives the process.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        !matches!(self, State::Memory(_))
+    }
+
     /// The file it lies in.
     #[must_use]
     pub fn file(&self) -> Option<&PathBuf> {

@@ -232,6 +232,13 @@ impl Breaker {
         }
     }
 
+    /// A closed one lets few through at first, as after a probe.
+    pub fn start_slowly(&mut self) {
+        if self.state == State::Closed {
+            self.ramp(self.settings.probe);
+        }
+    }
+
     #[must_use]
     pub fn phase(&self, now: Instant) -> Phase {
         match self.state {

@@ -1,6 +1,5 @@
 //! What stands before one executor: its breaker and the limit that follows what its target bears.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -50,6 +49,13 @@ pub struct Pass {
     over: bool,
 }
 
+/// An operator's hold on a breaker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    pub by: Arc<str>,
+    pub since: Timestamp,
+}
+
 /// A guard as operators see it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GuardReport {
@@ -64,6 +70,9 @@ pub struct GuardReport {
     /// Who holds it open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_by: Option<Arc<str>>,
+    /// Of one that is held open: whether it still will be after a restart of the worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remembered: Option<bool>,
     /// Distinct jobs that found the target dead, and all that ran, within the window or when it opened.
     pub failing: u64,
     pub seen: u64,
@@ -108,7 +117,7 @@ impl Guard {
         Arc::new(Guard { name: name.into(), clock, state: Mutex::new(state), news: watch::Sender::new(0), metrics })
     }
 
-    fn settings(&self) -> Option<Settings> {
+    pub(super) fn settings(&self) -> Option<Settings> {
         self.lock().breaker.as_ref().map(Breaker::settings)
     }
 
@@ -160,7 +169,9 @@ impl Guard {
 
     /// Why a run may not start now, for those that wait.
     pub(super) fn why(&self) -> Wait {
-        if self.shut().is_some() { Wait::BreakerOpen } else { Wait::Throttled }
+        let (now, state) = (Instant::now(), self.lock());
+        let shut = state.breaker.as_ref().is_some_and(|breaker| breaker.phase(now) != Phase::Closed || !breaker.has_room(now));
+        if shut { Wait::BreakerOpen } else { Wait::Throttled }
     }
 
     /// Why jobs that have not run must not wait for it in memory; none while it is closed.
@@ -205,30 +216,37 @@ impl Guard {
         self.lock().breaker.as_ref().and_then(Breaker::probe_at)
     }
 
-    /// An operator holds it open, or closes it and lifts its limit.
-    ///
-    /// # Errors
-    /// When the executor has no breaker.
-    pub fn turn(&self, open: bool, by: &str) -> Result<(), String> {
+    /// It is held open until [`Guard::close`]. Nothing happens to one without a breaker.
+    pub fn hold(&self, hold: &Hold) {
         let mut state = self.lock();
-        let Some(breaker) = &mut state.breaker else {
-            return Err(format!("the executor {} has no breaker: its config says breaker: off", self.name));
-        };
-        if open {
-            breaker.hold();
-        } else {
-            breaker.close();
-        }
-        state.held_by = open.then(|| by.into());
-        state.since = self.clock.now();
-        if !open {
-            state.throttle.lift();
-        }
-        tracing::info!(executor = %self.name, "{by} {} its breaker", if open { "opens" } else { "closes" });
+        let Some(breaker) = &mut state.breaker else { return };
+        breaker.hold();
+        (state.held_by, state.since) = (Some(hold.by.clone()), hold.since);
+        tracing::info!(executor = %self.name, "{} holds its breaker open", hold.by);
         self.show(&mut state);
         drop(state);
         self.tell();
-        Ok(())
+    }
+
+    /// An operator closes it and lifts its limit.
+    pub fn close(&self, by: &str) {
+        let mut state = self.lock();
+        let Some(breaker) = &mut state.breaker else { return };
+        breaker.close();
+        (state.held_by, state.since) = (None, self.clock.now());
+        state.throttle.lift();
+        tracing::info!(executor = %self.name, "{by} closes its breaker");
+        self.show(&mut state);
+        drop(state);
+        self.tell();
+    }
+
+    /// Jobs of before a restart wait for it: nobody knows whether its target is back, so that few run at first.
+    pub(super) fn start_slowly(&self) {
+        let mut state = self.lock();
+        let Some(breaker) = &mut state.breaker else { return };
+        breaker.start_slowly();
+        self.show(&mut state);
     }
 
     #[must_use]
@@ -249,6 +267,7 @@ impl Guard {
             openings: state.openings,
             next_probe: state.breaker.as_ref().and_then(Breaker::probe_at).map(at),
             held_by: state.held_by.clone(),
+            remembered: None,
             failing: seen.failing,
             seen: seen.all,
             running: state.throttle.running(),
@@ -359,35 +378,5 @@ impl Drop for Pass {
         if !self.over {
             self.guard.ended(self.start.as_ref(), self.started, None);
         }
-    }
-}
-
-/// The guards of a process, by executor.
-#[derive(Default)]
-pub struct Guards(Mutex<BTreeMap<Arc<str>, Arc<Guard>>>);
-
-impl Guards {
-    /// Replaces them all, as when the config is read: an executor that keeps its settings keeps its guard.
-    pub fn set(
-        &self,
-        guards: impl IntoIterator<Item = (Arc<str>, Option<Settings>)>,
-        make: impl Fn(&str, Option<Settings>) -> Arc<Guard>,
-    ) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = guards.into_iter().map(|(name, settings)| {
-            let kept = known.get(&name).filter(|guard| guard.settings() == settings).cloned();
-            (name.clone(), kept.unwrap_or_else(|| make(&name, settings)))
-        });
-        *known = next.collect();
-    }
-
-    #[must_use]
-    pub fn get(&self, executor: &str) -> Option<Arc<Guard>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(executor).cloned()
-    }
-
-    #[must_use]
-    pub fn all(&self) -> Vec<Arc<Guard>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::select_all;
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -15,32 +16,26 @@ use super::breaker::Phase;
 use super::exit::Exit;
 use super::guard::Guard;
 use super::intake::Intake;
+use super::places::{PlaceKey, Places};
 use super::pool::{Feed, InWindow, Pool};
 use super::routes::{Route, Routes};
 use super::screen::Screen;
 use super::settle::{GivenUp, Held, Leave};
 use crate::job::decode::life_of;
-use crate::job::{JOB_HEADER, Job};
+use crate::job::{JOB_HEADER, Job, Life};
 use crate::outcome::{Class, Failure, Verdict};
 use crate::ports::{Delivery, End, Outgoing, Room, Settled, Transfer};
 use crate::retry;
 
 /// The place of jobs that no route takes.
 const NO_ROUTE: &str = "no-route";
-/// A place that has yielded nothing for so long is drained: newer jobs are taken again.
-const QUIET: Duration = Duration::from_millis(200);
-
 /// While all its routes are shut, a queue's next job is looked at this often, for its deadline.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
-
-/// A queue and a place beside it.
-type PlaceKey = (Arc<str>, Arc<str>);
 
 /// What a pool knows of the places beside its queues.
 #[derive(Default)]
 pub struct Parking {
-    /// Until when a place counts as one that holds jobs.
-    busy: Mutex<HashMap<PlaceKey, Instant>>,
+    places: Places,
     exits: Mutex<HashMap<PlaceKey, Arc<Exit>>>,
     /// By queue: when one of its jobs is looked at again although all its routes are shut.
     looks: Mutex<HashMap<Arc<str>, Instant>>,
@@ -56,20 +51,9 @@ pub struct Beside {
 }
 
 impl Parking {
-    fn touch(&self, queue: &Arc<str>, place: &Arc<str>) {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.insert((queue.clone(), place.clone()), Instant::now() + QUIET);
-    }
-
-    fn busy_until(&self, queue: &Arc<str>, place: &Arc<str>) -> Option<Instant> {
-        let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.get(&(queue.clone(), place.clone())).copied().filter(|until| *until > Instant::now())
-    }
-
-    fn first_quiet(&self) -> Option<Instant> {
-        let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+    fn next_look(&self) -> Option<Instant> {
         let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.values().chain(looks.values()).copied().filter(|until| *until > Instant::now()).min()
+        looks.values().copied().filter(|until| *until > Instant::now()).min()
     }
 
     fn look_at(&self, queue: &Arc<str>) -> Option<Instant> {
@@ -105,13 +89,22 @@ impl Pool {
     pub(super) async fn open_places(&self, intakes: &mut VecDeque<Intake>) -> Arc<Routes> {
         let routes = self.routes.load_full();
         let guards = guards(&routes);
+        let first = intakes.iter().all(|intake| intake.feed.beside.is_none());
         intakes.retain(|intake| intake.feed.beside.is_none());
         for feed in &self.feeds {
             let held = feed.queue.places().await.unwrap_or_else(|error| {
                 tracing::warn!(queue = %feed.name, "cannot list where its jobs are parked: {error}");
                 Vec::new()
             });
-            held.iter().for_each(|place| self.parking.touch(&feed.name, place));
+            for place in &held {
+                self.parking.places.changed(&feed.name, place);
+                let guard = guards.iter().find(|guard| first && guard.name == *place);
+                if let Some(guard) = guard
+                    && !feed.queue.parked(place).drained().await.unwrap_or(false)
+                {
+                    guard.start_slowly();
+                }
+            }
             let known = guards.iter().map(|guard| (guard.name.clone(), Some(guard.clone())));
             let gone = held.into_iter().filter(|place| guards.iter().all(|guard| guard.name != *place));
             let mut places: HashMap<Arc<str>, Option<Arc<Guard>>> = gone.map(|place| (place, None)).collect();
@@ -128,15 +121,9 @@ impl Pool {
     /// How much of `room` a feed may use now; none while nothing is to be taken of it.
     pub(super) fn room_by_guards(&self, feed: &Feed, room: Room, routes: &Routes) -> Option<Room> {
         let jobs = match &feed.beside {
-            None if self.is_shut(feed, routes) => self.probes(feed, routes).max(self.looks(feed)),
+            None if self.is_shut(feed, routes) => self.probes(feed, routes).max(self.looks(feed, routes)),
             None => usize::MAX,
-            Some(Beside { guard: Some(guard), place }) => {
-                let wanted = guard.wants(feed.waiting.jobs() as usize);
-                if wanted == 0 {
-                    self.parking.touch(&feed.name, place);
-                }
-                wanted
-            }
+            Some(Beside { guard: Some(guard), .. }) => guard.wants(feed.waiting.jobs() as usize),
             Some(Beside { place, .. }) if **place == *NO_ROUTE => self.parking.round().map_or(0, |_| usize::MAX),
             Some(_) => usize::MAX,
         };
@@ -148,7 +135,7 @@ impl Pool {
     fn is_shut(&self, feed: &Feed, routes: &Routes) -> bool {
         let shut = |route: &Arc<Route>| {
             let Some(guard) = &route.rules.guard else { return false };
-            guard.shut().is_some() || self.parking.busy_until(&feed.name, &guard.name).is_some()
+            guard.shut().is_some() || self.parking.places.holds(&feed.name, &guard.name)
         };
         routes.iter().next().is_some() && routes.iter().all(shut)
     }
@@ -159,29 +146,47 @@ impl Pool {
     }
 
     /// One job is looked at all the same from time to time: if its deadline is over it ends, and the next one is looked at;
-    /// else it is given back. Whatever ends one without a run wakes the taker for the next.
-    fn looks(&self, feed: &Feed) -> usize {
-        usize::from(feed.waiting.jobs() == 0 && self.parking.look_at(&feed.name).is_none_or(|at| at <= Instant::now()))
+    /// else it is given back. Whatever ends one without a run wakes the taker for the next. Where one route merely has older
+    /// jobs to run, it would run before them.
+    fn looks(&self, feed: &Feed, routes: &Routes) -> usize {
+        let shut = |route: &Arc<Route>| route.rules.guard.as_ref().is_some_and(|guard| guard.shut().is_some());
+        let due = || self.parking.look_at(&feed.name).is_none_or(|at| at <= Instant::now());
+        usize::from(feed.waiting.jobs() == 0 && routes.iter().all(shut) && due())
     }
 
     fn wants_probe(&self, feed: &Feed, route: &Route) -> bool {
         let Some(guard) = &route.rules.guard else { return false };
         let half_open = guard.shut().is_some() && guard.wants(0) > 0;
-        half_open && self.parking.busy_until(&feed.name, &guard.name).is_none()
+        half_open && !self.parking.places.holds(&feed.name, &guard.name)
     }
 
-    /// When newer jobs may be taken again because a place is drained.
-    pub(super) async fn quiet(&self) {
-        match self.parking.first_quiet() {
+    /// When a queue whose routes are all shut is looked at again.
+    pub(super) async fn look_again(&self) {
+        match self.parking.next_look() {
             Some(at) => tokio::time::sleep_until(at).await,
             None => std::future::pending().await,
+        }
+    }
+
+    /// Asks the queues which of their places hold nothing any more: newer jobs are taken again then. Never returns.
+    pub(super) async fn watch_places(&self) {
+        loop {
+            for question in self.parking.places.questions().await {
+                let (queue, place) = &question.key;
+                let Some(feed) = self.feeds.iter().find(|feed| feed.name == *queue) else { continue };
+                match feed.queue.parked(place).drained().await {
+                    Ok(true) if self.parking.places.empty(&question) => self.window.wake_taker(),
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!(%queue, %place, "cannot see whether jobs are parked there: {error}"),
+                }
+            }
         }
     }
 
     /// What is to be admitted of deliveries: a round is over when one comes that was parked again in it.
     pub(super) fn in_round(&self, feed: &Feed, deliveries: Vec<Delivery>) -> Vec<Delivery> {
         let Some(Beside { place, .. }) = &feed.beside else { return deliveries };
-        self.parking.touch(&feed.name, place);
+        self.parking.places.changed(&feed.name, place);
         let Some(round) = self.parking.round().filter(|_| **place == *NO_ROUTE) else { return deliveries };
         let tried = |delivery: &Delivery| {
             let park = life_of(&delivery.message).ok().and_then(|life| life.park);
@@ -223,8 +228,12 @@ impl Pool {
         let stays =
             held.feed.beside.is_some() || self.is_shut(&held.feed, &self.routes.load()) && !self.wants_probe(&held.feed, route);
         if stays && matches!(verdict, Verdict::Park { .. }) {
-            if held.feed.beside.is_none() {
-                self.parking.looked(&held.feed.name);
+            match &held.feed.beside {
+                Some(beside) => self.parking.places.changed(&held.feed.name, &beside.place),
+                None => {
+                    self.parking.looked(&held.feed.name);
+                    self.window.wake_taker(); // it waits for the next look
+                }
             }
             self.metrics.given_back.increment(1);
             return None;
@@ -247,7 +256,7 @@ impl Pool {
     }
 
     /// Carries out [`Verdict::Park`].
-    pub(super) async fn park(&self, verdict: &Verdict, route: Option<&Route>, mut held: Held) -> Result<Settled, GivenUp> {
+    pub(super) async fn park(&self, verdict: &Verdict, route: Option<&Route>, held: Held) -> Result<Settled, GivenUp> {
         let Verdict::Park { reason, at, until, life } = verdict else { return Err(GivenUp::Stopping) };
         let (at, until, mut life) = (*at, *until, life.clone());
         let Some(place) = self.place_of(*reason, route) else { return self.later(at, life, held).await };
@@ -255,20 +264,25 @@ impl Pool {
         if let Some(park) = &mut life.park {
             park.round = self.parking.round().filter(|_| *reason == Class::NoRoute);
         }
-        self.parking.touch(&held.feed.name, &place);
         let feed = held.feed.clone();
-        let settled = if feed.queue.capabilities().transfers {
+        self.parking.places.coming(&feed.name, &place);
+        let settled = self.move_into(&place, until, life, held).await;
+        self.parking.places.arrived(&feed.name, &place);
+        settled
+    }
+
+    async fn move_into(&self, place: &Arc<str>, until: Timestamp, life: Life, mut held: Held) -> Result<Settled, GivenUp> {
+        let feed = held.feed.clone();
+        if feed.queue.capabilities().transfers {
             let park = Transfer::Park { place: place.clone(), until, life };
             self.leave(Leave::Transfer(Box::new(park)), held.lease).await
         } else {
             let mut message = held.message.clone();
             message.set_header(JOB_HEADER, life.to_json());
             let outgoing = Outgoing { message, id: None, due: Some(until), priority: None };
-            self.publish_surely(&self.place_exit(&feed, &place), outgoing, &mut held.lease).await?;
+            self.publish_surely(&self.place_exit(&feed, place), outgoing, &mut held.lease).await?;
             self.leave(Leave::Ack(self.ending(End::Moved, None)), held.lease).await
-        };
-        self.parking.touch(&feed.name, &place);
-        settled
+        }
     }
 
     fn place_exit(&self, feed: &Feed, place: &Arc<str>) -> Arc<Exit> {
@@ -291,7 +305,7 @@ impl Pool {
             while Arc::ptr_eq(&routes, &self.routes.load_full()) {
                 let now: Vec<Option<Phase>> = watched.iter().map(|(guard, _)| guard.phase()).collect();
                 if now != phases {
-                    self.touch_all(&watched);
+                    self.ask_all(&watched);
                     self.window.rearrange(|admitted| self.route_again(admitted));
                     phases = now;
                 }
@@ -302,9 +316,10 @@ impl Pool {
         }
     }
 
-    fn touch_all(&self, watched: &[(Arc<Guard>, watch::Receiver<u64>)]) {
+    /// Other workers may have parked jobs: the places are asked before newer jobs are taken.
+    fn ask_all(&self, watched: &[(Arc<Guard>, watch::Receiver<u64>)]) {
         for feed in &self.feeds {
-            watched.iter().for_each(|(guard, _)| self.parking.touch_again(&feed.name, &guard.name));
+            watched.iter().for_each(|(guard, _)| self.parking.places.changed(&feed.name, &guard.name));
         }
     }
 
@@ -317,16 +332,6 @@ impl Pool {
             news.push(tokio::time::sleep_until(at).boxed());
         }
         select_all(news).await;
-    }
-}
-
-impl Parking {
-    /// A place that has ever held jobs may have some: it is asked before newer jobs are taken.
-    fn touch_again(&self, queue: &Arc<str>, place: &Arc<str>) {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(until) = busy.get_mut(&(queue.clone(), place.clone())) {
-            *until = Instant::now() + QUIET;
-        }
     }
 }
 

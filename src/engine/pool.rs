@@ -103,6 +103,7 @@ impl Pool {
             () = self.window.keep_time() => {}
             () = self.renew_leases() => {}
             () = self.watch_guards() => {}
+            () = self.watch_places() => {}
             () = self.clone().replace_slots(&mut slots) => {}
         }
         self.metrics.given_back.increment(self.window.close() as u64);
@@ -136,7 +137,7 @@ impl Pool {
             let (feed, deliveries) = tokio::select! {
                 next = intake::next(intakes, room, &self.shared.clock) => next,
                 () = self.window.news() => continue,
-                () = self.quiet() => continue,
+                () = self.look_again() => continue,
             };
             let deliveries = self.in_round(&feed, deliveries);
             feed.metrics.deliveries.increment(deliveries.len() as u64);

@@ -30,6 +30,9 @@ pub struct WindowOptions {
     /// Jobs that are taken although every slot is taken, at least; a fast pool takes more. When absent: as many as may
     /// wait, or a quarter of the slots where the source chooses what it yields.
     pub ahead: Option<usize>,
+    /// Slots that only tenants get who run fewer jobs than this, while more than one is around. When absent: one in 32, and
+    /// none of fewer than 16.
+    pub kept_free: Option<usize>,
     /// Shares of tenants that have another than 1.
     pub weights: HashMap<Arc<str>, u32>,
 }
@@ -37,7 +40,7 @@ pub struct WindowOptions {
 impl WindowOptions {
     #[must_use]
     pub fn new(slots: usize) -> Self {
-        WindowOptions { slots, jobs: 1000, bytes: 64 << 20, ahead: None, weights: HashMap::new() }
+        WindowOptions { slots, jobs: 1000, bytes: 64 << 20, ahead: None, kept_free: None, weights: HashMap::new() }
     }
 }
 

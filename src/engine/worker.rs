@@ -48,7 +48,7 @@ impl Pool {
             Work::End(job, verdict) => return Box::pin(self.end(&verdict, &job, held)).await,
             Work::Bury(malformed) => return Box::pin(self.settle_malformed(malformed, held)).await,
         };
-        let turn = self.turn_of(&job, unsettled, &mut held.lease).await;
+        let turn = self.turn_of(&job, unsettled, &held.feed.name, &mut held.lease).await;
         let started = Instant::now();
         let verdict = match self.before(&job, &route.policy, cancelled) {
             Some(verdict) => verdict,
@@ -104,11 +104,16 @@ impl Pool {
 
     /// Waits for the job's turn. Suspects go one after another; the first waits until nothing else runs, and holds new runs
     /// back for a while at a time.
-    async fn turn_of(&self, job: &Job, unsettled: u32, lease: &mut Lease) -> Turn<'_> {
-        if unsettled <= SUSPICION || job.life.suspect {
+    async fn turn_of(&self, job: &Job, unsettled: u32, queue: &Arc<str>, lease: &mut Lease) -> Turn<'_> {
+        let innocent = unsettled <= SUSPICION || job.life.suspect;
+        if innocent && let Ok(beside) = self.shared.alone.try_read() {
+            return Turn::Shared { _beside: beside };
+        }
+        let _seen = self.shared.aside.wait(queue, &job.id);
+        self.metrics.waits(Wait::Suspect, 1);
+        if innocent {
             return self.keep(lease, async { Turn::Shared { _beside: self.shared.alone.read().await } }, || {}).await;
         }
-        self.metrics.waits(Wait::Suspect, 1);
         let alone = Box::pin(async {
             let first = self.shared.suspects.lock().await;
             tracing::warn!(job = %job.id, "was running each of the {unsettled} times that the worker died; it runs alone now");

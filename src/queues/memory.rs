@@ -15,7 +15,8 @@ use crate::clock::{Clock, between};
 use crate::job::Origin;
 use crate::job::{Life, Message};
 use crate::ports::{
-    Capabilities, Delivery, Ending, Outgoing, Queue, QueueError, Receipt, Room, Settled, Sink, Sort, Source, Transfer, Unsettled,
+    Capabilities, Delivery, Ending, Order, Outgoing, Queue, QueueError, Receipt, Room, Settled, Sink, Sort, Source, Transfer,
+    Unsettled,
 };
 use shelf::{Item, Shelf, Token};
 
@@ -143,6 +144,7 @@ impl Queue for MemoryQueue {
             carries_ids: true,
             exact_attempts: true,
             honours_priority: true,
+            order: Order::Key,
             chooses: false,
             longest_delay: None,
             longest_lease: None,
@@ -171,6 +173,10 @@ impl Queue for MemoryQueue {
     async fn places(&self) -> Result<Vec<Arc<str>>, QueueError> {
         let places = self.inner.beside();
         Ok(places.iter().filter_map(|place| place.name.rsplit_once(PARKED)).map(|(_, name)| name.into()).collect())
+    }
+
+    async fn drained(&self) -> Result<bool, QueueError> {
+        Ok(self.inner.shelf().is_drained())
     }
 }
 

@@ -23,7 +23,7 @@ pub enum Wait {
     KeyBusy,
     /// Its last run failed, and it waits at the head of its key.
     Held,
-    /// A job that may kill its worker waits for its turn alone.
+    /// A job that may kill its worker waits for its turn alone, or another one for its end.
     Suspect,
     /// The byte budget for deliveries is spent.
     Bytes,

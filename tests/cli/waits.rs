@@ -107,3 +107,33 @@ fn jobs_that_may_have_killed_their_worker_wait_to_be_run_alone() {
         assert_eq!((&job["state"], &job["life"]["crashes"]), (&"completed".into(), &0.into()), "{job}");
     }
 }
+
+#[test]
+fn a_suspect_says_that_it_waits_while_others_still_run_and_so_do_those_that_wait_for_it() {
+    let mut workshop = with_worker();
+    workshop.run(&["submit", "long", "--id", "a", "--queue", "jobs"]).done();
+    for death in 0..3 {
+        until("it runs", || workshop.path().join("started-a").exists());
+        workshop.remove("started-a");
+        if death == 2 {
+            workshop.run(&["queues", "pause", "jobs"]).done();
+        }
+        workshop.signal(Signal::SIGKILL);
+        workshop.ended();
+        workshop.start_worker();
+    }
+    workshop.run(&["submit", "long", "--id", "first", "--queue", "held"]).done();
+    until("another job runs", || workshop.path().join("started-first").exists());
+    workshop.run(&["queues", "resume", "jobs"]).done();
+    waits(&workshop, "a", "(suspect)", "default", "suspect");
+    let shown = workshop.run(&["jobs", "show", "a", "--json"]).documents().remove(0);
+    assert_eq!((&shown["state"], &shown["waits_for"]), (&"waiting".into(), &"suspect".into()), "{shown}");
+    workshop.run(&["submit", "long", "--id", "later", "--queue", "narrow"]).done();
+    waits(&workshop, "later", "(suspect)", "narrow", "suspect");
+    assert!(!workshop.path().join("started-a").exists() && !workshop.path().join("started-later").exists());
+    workshop.write("go", "");
+    for id in ["a", "first", "later"] {
+        let job = &workshop.run(&["jobs", "show", id, "--wait", "90s", "--json"]).documents()[0];
+        assert_eq!((&job["state"], &job["life"]["crashes"]), (&"completed".into(), &0.into()), "{job}");
+    }
+}

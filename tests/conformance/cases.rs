@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use windlass::clock::{after, between};
 use windlass::job::decode::facets::sort;
 use windlass::job::{Decoding, Header, Life, Message};
-use windlass::ports::{Delivery, End, Ending, Outgoing, Queue, QueueError, Room, Settled, Source, Transfer};
+use windlass::ports::{Delivery, End, Ending, Order, Outgoing, Queue, QueueError, Room, Settled, Source, Transfer};
 
 use crate::kinds::Kind;
 
@@ -96,6 +96,33 @@ pub async fn messages_given_back_keep_their_turn_in_whatever_order_they_come_bac
     }
 }
 
+pub async fn the_jobs_of_a_key_come_in_the_order_that_the_queue_says_it_keeps(kind: Kind) {
+    let queue = kind.queue("q");
+    if queue.capabilities().order == Order::None {
+        return;
+    }
+    for number in 0..60 {
+        let body = format!(r#"{{"id":"{number}","type":"t","key":"k{}"}}"#, number % 3);
+        let message = Message { body: body.into(), key: Some(format!("k{}", number % 3).into()), ..Message::default() };
+        send_with(&queue, Outgoing { message, ..Outgoing::default() }).await;
+    }
+    let mut source = source_of(&queue).await;
+    let (mut seen, mut given_back) = ([const { Vec::new() }; 3], HashSet::new());
+    while seen.iter().map(Vec::len).sum::<usize>() < 60 {
+        let delivery = one(&mut source).await;
+        let job: serde_json::Value = serde_json::from_slice(&delivery.message.body).unwrap();
+        let number: usize = job["id"].as_str().unwrap().parse().unwrap();
+        if number.is_multiple_of(4) && given_back.insert(number) {
+            continue;
+        }
+        ack(delivery).await;
+        seen[number % 3].push(number);
+    }
+    for key in seen {
+        assert!(key.is_sorted(), "{key:?}");
+    }
+}
+
 pub async fn a_lease_that_is_not_renewed_is_lost_and_a_late_ack_changes_nothing(kind: Kind) {
     let queue = kind.queue("q");
     send(&queue, "a").await;
@@ -124,17 +151,21 @@ pub async fn a_renewed_lease_lasts(kind: Kind) {
 
 pub async fn a_delayed_message_comes_within_a_second_of_its_time(kind: Kind) {
     let queue = kind.queue("q");
-    let due = after(Timestamp::now(), Duration::from_millis(1200));
-    send_with(&queue, Outgoing { message: Message::of("later"), due: Some(due), ..Outgoing::default() }).await;
-    send(&queue, "now").await;
     let mut source = source_of(&queue).await;
-    let now = one(&mut source).await;
-    assert_eq!(&now.message.body[..], b"now");
-    ack(now).await;
-    let later = one(&mut source).await;
-    let came = Timestamp::now();
-    assert_eq!(&later.message.body[..], b"later");
-    assert!(came >= due && between(due, came) < Duration::from_secs(1), "due {due}, came {came}");
+    for warm in [true, false] {
+        let due = after(Timestamp::now(), Duration::from_millis(1200));
+        send_with(&queue, Outgoing { message: Message::of("later"), due: Some(due), ..Outgoing::default() }).await;
+        send(&queue, "now").await;
+        let now = one(&mut source).await;
+        assert_eq!(&now.message.body[..], b"now");
+        ack(now).await;
+        let later = one(&mut source).await;
+        let came = Timestamp::now();
+        assert_eq!(&later.message.body[..], b"later");
+        // whoever serves the delays of a broker may take its time to begin, once
+        assert!(came >= due && (warm || between(due, came) < Duration::from_secs(1)), "due {due}, came {came}");
+        ack(later).await;
+    }
 }
 
 pub async fn higher_priorities_come_first_and_equal_ones_in_order(kind: Kind) {

@@ -114,6 +114,11 @@ impl Queue for Faulty {
         self.dice.trouble().await?;
         self.queue.places().await
     }
+
+    async fn drained(&self) -> Result<bool, QueueError> {
+        self.dice.trouble().await?;
+        self.queue.drained().await
+    }
 }
 
 struct FaultySource {

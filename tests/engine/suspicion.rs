@@ -81,6 +81,10 @@ impl Queue for Doubtful {
     async fn places(&self) -> Result<Vec<Arc<str>>, QueueError> {
         self.queue.places().await
     }
+
+    async fn drained(&self) -> Result<bool, QueueError> {
+        self.queue.drained().await
+    }
 }
 
 #[async_trait]

@@ -11,6 +11,7 @@ use windlass::engine::limits::Limit;
 use windlass::engine::routes::Route;
 use windlass::engine::running::Cancelled;
 use windlass::engine::turns::Rules;
+use windlass::engine::window::{Window, WindowOptions};
 use windlass::job::Job;
 use windlass::outcome::{Class, Failure, Interruption, Outcome};
 use windlass::ports::Executor;
@@ -283,6 +284,28 @@ async fn a_tenant_that_comes_again_finds_a_slot_beside_a_flood_and_a_flood_alone
     world.holds("results", 402).await;
     assert_eq!(diary.most_at_once(|id| key(id) == "flood"), 64, "a minute later nobody else counts as present");
     engine.stop(Duration::ZERO).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_slots_are_kept_as_the_pool_says() {
+    for (kept, most) in [(Some(3), 4), (Some(0), 7), (None, 7)] {
+        let diary = Diary::default();
+        let long = route("long", busy(&diary, SECOND * 100, |_| done()), Policy::default());
+        let mut world = World::new(vec![long]);
+        world.tune = Box::new(move |pool| {
+            let options = WindowOptions { kept_free: kept, ..WindowOptions::new(8) };
+            pool.window = Arc::new(Window::new(options));
+        });
+        world.send("jobs", r#"{"id":"small-0","type":"long","tenant":"small"}"#).await;
+        for number in 0..40 {
+            world.send("jobs", &format!(r#"{{"id":"flood-{number}","type":"long","tenant":"flood"}}"#)).await;
+        }
+        let engine = world.start();
+        tokio::time::sleep(SECOND * 30).await;
+        let running = world.shared.running.list().iter().filter(|job| job.id.starts_with("flood")).count();
+        assert_eq!(running, most, "beside the one job of the other tenant, {kept:?} kept");
+        engine.stop(Duration::ZERO).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

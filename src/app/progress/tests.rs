@@ -6,6 +6,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::engine::Engine;
 use crate::engine::budget::Budget;
+use crate::engine::guard::Hold;
 use crate::job::Message;
 use crate::ports::{Action, Admin as _, NewJob};
 
@@ -105,7 +106,8 @@ async fn jobs_that_a_shut_executor_holds_back_are_no_reason_for_a_restart() {
     let bench = Bench::new();
     bench.submit("paced", 1).await;
     assert_eq!(bench.later().await.status, Status::Stuck);
-    bench.shared.guards.get("cat").unwrap().turn(true, "ann").unwrap();
+    let hold = Hold { by: "ann".into(), since: Timestamp::now() };
+    bench.shared.guards.get("cat").unwrap().hold(&hold);
     assert_eq!(bench.later().await.status, Status::Ok);
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Inspection;
 use crate::config::breaker::Breaker;
 use crate::config::executor::{Executor, ExecutorKind};
-use crate::config::route::{ClassRetry, Hold};
+use crate::config::route::{ClassRetry, Hold, OrderScope};
 use crate::config::{Pool, Route};
 use crate::outcome::Class;
 use crate::units::spell_size;
@@ -46,6 +46,13 @@ impl Inspection<'_> {
     fn pool_numbers(&mut self, name: &str, pool: &Pool) {
         let at = ["pools", name];
         self.at_least_one(&[&at[..], &["slots"]].concat(), pool.slots as u64, "no job could run");
+        if let Some(kept) = pool.kept_free.filter(|kept| *kept >= pool.slots && pool.slots > 0) {
+            let message = format!(
+                "{kept} of {} slots: while two tenants are around, no slot would be left for one that is busy",
+                pool.slots
+            );
+            self.error(&[&at[..], &["kept_free"]].concat(), message, "write less than slots, 0 for none, or null for one in 32");
+        }
         let window = &pool.window;
         self.at_least_one(&[&at[..], &["window", "jobs"]].concat(), window.jobs as u64, "no job could be taken");
         self.at_least_one(&[&at[..], &["window", "bytes"]].concat(), window.bytes.0, "no job could be taken");
@@ -71,6 +78,9 @@ impl Inspection<'_> {
         }
         if route.order_by.is_none() && route.order_hold != Hold::default() {
             self.warn(&key(&["order_hold"]), "has no effect without order_by: key", "remove it, or write order_by: key");
+        }
+        if route.order_by.is_none() && route.order_scope != OrderScope::default() {
+            self.warn(&key(&["order_scope"]), "has no effect without order_by: key", "remove it, or write order_by: key");
         }
     }
 

@@ -21,9 +21,9 @@ pub(super) struct Pace {
 }
 
 impl WindowOptions {
-    /// Slots that are kept for tenants that run next to nothing, while more than one is around: one in 32.
-    fn kept_free(&self) -> usize {
-        if self.slots < FEW_SLOTS { 0 } else { self.slots.div_ceil(32) }
+    fn slots_kept_free(&self) -> usize {
+        let usual = if self.slots < FEW_SLOTS { 0 } else { self.slots.div_ceil(32) };
+        self.kept_free.unwrap_or(usual)
     }
 }
 
@@ -39,7 +39,7 @@ impl State {
     /// end together ever after, since their ends share a commit. So a tenant that comes rarely would wait for a whole job of
     /// another's; it finds a slot instead, while more than one tenant is around.
     pub(super) fn few(&self, options: &WindowOptions) -> Option<usize> {
-        let kept = options.kept_free();
+        let kept = options.slots_kept_free();
         let last = kept > 0 && self.running + kept >= options.slots;
         (last && self.turns.is_shared(Instant::now())).then_some(kept)
     }

@@ -213,6 +213,32 @@ mod tests {
     }
 
     #[test]
+    fn no_commit_follows_one_that_made_the_log_too_large_before_the_thread_is_done() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = schema::open_writer(&directory.path().join("windlass.db")).unwrap();
+        let log = Arc::new(Log { pages: AtomicU32::new(LARGEST - 1), work: Mutex::new(Work::Folding), turn: Condvar::new() });
+        let (goes_on, writer) = std::sync::mpsc::channel();
+        let slow = std::thread::spawn({
+            let log = log.clone();
+            move || {
+                writer.recv().unwrap();
+                // done only once a writer that does not wait would have gone on long ago
+                let went_on = writer.recv_timeout(std::time::Duration::from_millis(200));
+                *log.lock() = Work::Rest;
+                log.turn.notify_all();
+                went_on
+            }
+        });
+        let mut fold = Fold { log: log.clone(), thread: Some(std::thread::spawn(|| {})), pages: 0, next: FULL };
+        fold.after_commit(&connection);
+        goes_on.send(()).unwrap(); // there was room for one more
+        log.pages.store(LARGEST, Ordering::Relaxed);
+        fold.after_commit(&connection);
+        let _heard = goes_on.send(());
+        assert!(slow.join().unwrap().is_err(), "the writer went on");
+    }
+
+    #[test]
     fn the_writer_waits_for_the_thread_only_when_the_log_is_too_large_to_go_on() {
         let log = Arc::new(Log { pages: AtomicU32::new(0), work: Mutex::new(Work::Idle), turn: Condvar::new() });
         assert_eq!(log.turn(true, false), Work::Folding, "asked");

@@ -7,12 +7,14 @@ use jiff::Timestamp;
 
 use super::lease::Token;
 use super::operation::Operation;
+use super::place::Place;
 use super::ready_queue::ReadyQueue;
 use super::receipt::{EmbeddedReceipt, Issuer};
+use super::rows;
 use super::store::{MAX_MESSAGE, Store};
 use super::waiting::Waiting;
 use crate::job::Origin;
-use crate::ports::{Capabilities, Delivery, Outgoing, Queue, QueueError, Room, Sink, Sort, Source, Strand};
+use crate::ports::{Capabilities, Delivery, Order, Outgoing, Queue, QueueError, Room, Sink, Sort, Source, Strand};
 
 pub(super) struct EmbeddedQueue {
     /// Held so that the store stays open.
@@ -45,6 +47,7 @@ impl Queue for EmbeddedQueue {
             carries_ids: true,
             exact_attempts: true,
             honours_priority: true,
+            order: Order::Key,
             chooses: true,
             longest_delay: None,
             longest_lease: None,
@@ -82,6 +85,15 @@ impl Queue for EmbeddedQueue {
 
     async fn places(&self) -> Result<Vec<Arc<str>>, QueueError> {
         Ok(self.store.shared.registry.places_of(&self.queue))
+    }
+
+    async fn drained(&self) -> Result<bool, QueueError> {
+        let Some(number) = self.queue.number() else { return Ok(true) };
+        if let Some(known) = self.queue.ready().is_drained() {
+            return Ok(known);
+        }
+        let tails = self.store.shared.read(move |_, connection| rows::tails(connection, number)).await?;
+        Ok(tails.iter().all(|tail| *tail == Place::NONE))
     }
 }
 

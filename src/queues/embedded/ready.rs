@@ -298,6 +298,12 @@ impl Ready {
         }
     }
 
+    /// Whether nothing waits that could be taken; without a source only the file knows.
+    pub fn is_drained(&self) -> Option<bool> {
+        let read = self.lanes.iter().all(|lane| lane.scanned >= lane.tail);
+        self.open.then(|| read && self.backlog.len() == 0 && self.acting.is_empty())
+    }
+
     /// The job that waits longest, `None` in it when there is none; `None` when the file must be asked.
     pub fn oldest(&self) -> Option<Option<Place>> {
         let known = self.open && self.lanes.iter().all(|lane| lane.scanned >= lane.tail);

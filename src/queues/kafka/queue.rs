@@ -15,7 +15,7 @@ use super::sink::{KafkaSink, Producers, Target};
 use super::source::KafkaSource;
 use super::taker::{Taker, Wish};
 use super::topics::Topics;
-use crate::ports::{Capabilities, Part, Queue, QueueError, Sink, Sort, Source};
+use crate::ports::{Capabilities, Order, Part, Queue, QueueError, Sink, Sort, Source};
 
 /// How long a consumer of before may take to leave its group.
 const LEAVING: Duration = Duration::from_secs(10);
@@ -141,6 +141,7 @@ impl Queue for KafkaQueue {
             carries_ids: false,
             exact_attempts: true,
             honours_priority: false,
+            order: Order::Key,
             chooses: false,
             longest_delay: None,
             longest_lease: None,
@@ -182,6 +183,17 @@ impl Queue for KafkaQueue {
             }
         }
         Ok(places)
+    }
+
+    async fn drained(&self) -> Result<bool, QueueError> {
+        let names = &self.home.topics.names;
+        let topics = match &self.place {
+            Some(place) => vec![names.parked(place)],
+            None => vec![names.topic.to_string(), names.retry()],
+        };
+        let taker = self.home.taking.lock().await.taker.upgrade();
+        let ours = taker.map(|taker| taker.shared.state().reached()).unwrap_or_default();
+        self.home.topics.finished(&topics, ours).await
     }
 
     async fn parts(&self, places: &[Arc<str>]) -> Result<Vec<Part>, QueueError> {

@@ -260,6 +260,12 @@ impl State {
         taken
     }
 
+    /// Of each partition, up to where nothing waits here; of one with something that waits, nothing at all.
+    pub fn reached(&self) -> HashMap<(String, i32), i64> {
+        let at = |part: &Part| if part.ready.is_empty() { part.tracker.next() } else { -1 };
+        self.parts.iter().map(|(spot, part)| ((spot.0.to_string(), spot.1), at(part))).collect()
+    }
+
     /// When the next parked record is due.
     pub fn next_due(&self) -> Option<Timestamp> {
         let parked = self.parts.values().filter(|part| part.place.is_some());

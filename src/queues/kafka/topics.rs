@@ -1,11 +1,12 @@
 //! The topics that a queue needs: which are there, how they are, and those that are missing made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::client::{OURS, Options, PATIENCE, Plain, unavailable};
@@ -13,6 +14,10 @@ use super::config::Create;
 use super::names::Names;
 use crate::ports::{Found, Part, QueueError};
 use crate::units::{Span, spell_duration};
+
+/// How often topics that were made are looked for.
+const LOOKS: usize = 100;
+const LOOK: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// A topic as it should be.
 struct Wanted {
@@ -141,7 +146,19 @@ impl Topics {
                 return Err(QueueError::Unavailable(format!("the topic {name} cannot be made: {code}")));
             }
         }
-        Ok(())
+        self.seen(&wanted).await
+    }
+
+    /// Waits until whoever asks sees what was made: brokers hear of it one after the other.
+    async fn seen(&self, wanted: &[Wanted]) -> Result<(), QueueError> {
+        for _ in 0..LOOKS {
+            let there = self.list().await?;
+            if wanted.iter().all(|wanted| there.get(&wanted.name).is_some_and(|partitions| !partitions.is_empty())) {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Err(QueueError::Unavailable("the topics were made, but the cluster does not list them all yet: check again".into()))
     }
 }
 
@@ -174,6 +191,36 @@ impl Topics {
                 }
             }
             Ok(false)
+        };
+        tokio::task::spawn_blocking(ask).await.map_err(|error| QueueError::Unavailable(error.to_string()))?
+    }
+
+    /// Whether the group has finished everything that lies in some topics. One that is not there holds nothing. Of the
+    /// partitions that are ours it is known, ahead of the group, up to where nothing waits.
+    pub async fn finished(&self, topics: &[String], ours: HashMap<(String, i32), i64>) -> Result<bool, QueueError> {
+        let there = self.list().await?;
+        let partitions = |topic: &String| there.get(topic).map_or(&[][..], Vec::as_slice);
+        let spots: Vec<(String, i32)> =
+            topics.iter().flat_map(|topic| partitions(topic).iter().map(|number| (topic.clone(), *number))).collect();
+        let (options, group) = (self.options.clone(), self.names.group.to_string());
+        let ask = move || {
+            let failed = |error: KafkaError| unavailable(options.brokers(), &error, None);
+            let mut config = options.plain();
+            config.set("group.id", group);
+            let client: BaseConsumer<Asking> = config.create_with_context(Asking::default()).map_err(failed)?;
+            let mut asked = TopicPartitionList::with_capacity(spots.len());
+            for (topic, partition) in &spots {
+                asked.add_partition(topic, *partition);
+            }
+            let committed = client.committed_offsets(asked, PATIENCE).map_err(failed)?.to_topic_map();
+            for spot in &spots {
+                let (low, high) = client.fetch_watermarks(&spot.0, spot.1, PATIENCE).map_err(failed)?;
+                let heard = committed.get(spot).and_then(|offset| offset.to_raw()).filter(|at| *at >= 0);
+                if ours.get(spot).copied().or(heard).unwrap_or(low) < high {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
         };
         tokio::task::spawn_blocking(ask).await.map_err(|error| QueueError::Unavailable(error.to_string()))?
     }

@@ -69,6 +69,11 @@ impl Tracker {
         self.open.insert(offset)
     }
 
+    /// One above the last that was fetched.
+    pub fn next(&self) -> i64 {
+        self.next
+    }
+
     /// Offsets have gone back: the topic is another one by the same name.
     pub fn went_back(&self, offset: i64) -> bool {
         offset < self.next

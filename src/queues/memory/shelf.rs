@@ -42,6 +42,11 @@ impl Shelf {
         self.ready.iter().map(BTreeMap::len).sum::<usize>() + self.delayed.len() + self.parked.len() + self.leased.len()
     }
 
+    /// What there is, is leased.
+    pub fn is_drained(&self) -> bool {
+        self.len() == self.leased.len()
+    }
+
     pub fn messages(&self) -> Vec<Message> {
         self.ready
             .iter()

@@ -127,3 +127,18 @@ async fn a_commit_that_fails_leaves_an_overdue_job_in_its_place() {
     assert_eq!(finish(&mut source).await, "a");
     bench.balances().await;
 }
+
+#[tokio::test]
+async fn whether_a_place_is_drained_is_known_before_anybody_takes_from_it() {
+    let mut bench = Bench::new();
+    let mut source = bench.source("orders").await;
+    parked(&bench, &mut source, "a").await;
+    let drained = async |bench: &Bench| bench.store.queue("orders", "orders").parked("thumbs").drained().await.unwrap();
+    bench.reopen().await;
+    assert!(!drained(&bench).await);
+    let mut beside = bench.source("orders.parked.thumbs").await;
+    assert_eq!(finish(&mut beside).await, "a");
+    drop(beside);
+    bench.reopen().await;
+    assert!(drained(&bench).await);
+}
