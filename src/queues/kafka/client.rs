@@ -120,7 +120,7 @@ pub struct Complaints {
 
 impl Complaints {
     pub fn note(&self, error: &KafkaError, reason: &str) {
-        let Some(code) = error.rdkafka_error_code() else { return };
+        let KafkaError::Global(code) = *error else { return };
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         // that all brokers are down says less than why the last one is
         if code != Code::AllBrokersDown || last.is_none() {

@@ -12,7 +12,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::sync::watch;
 
 use super::assignment::{Assignment, PlaceOf};
-use super::client::{Complaints, Options, unavailable};
+use super::client::{Complaints, Options, PATIENCE, unavailable};
 use super::commits::{self, Turn};
 use super::config::Start;
 use super::state::{Part, Shared, Spot, State, Waiting};
@@ -64,8 +64,9 @@ impl Taker {
         let topics: Vec<&str> = wish.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(failed)?;
         let (left, gone) = watch::channel(false);
+        let needed = wish.topics.iter().filter(|topic| !topic.starts_with('^')).cloned().collect();
         let (consumer, topics) = (Arc::new(consumer), Vec::new());
-        let thread = Thread { consumer, shared: shared.clone(), topics, polled: Instant::now() };
+        let thread = Thread { consumer, shared: shared.clone(), topics, needed, polled: Instant::now() };
         let run = move || {
             thread.run();
             let _ = left.send(true);
@@ -95,6 +96,8 @@ struct Thread {
     consumer: Arc<BaseConsumer<Assignment>>,
     shared: Arc<Shared>,
     topics: Vec<Arc<str>>,
+    /// Must be there.
+    needed: Vec<String>,
     polled: Instant,
 }
 
@@ -151,10 +154,20 @@ impl Thread {
                 tracing::debug!("kafka: {error}");
             }
             Some(Code::PollExceeded | Code::AutoOffsetReset) => tracing::warn!("kafka: {error}"),
-            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
-                self.shared.fail(QueueError::Unavailable(format!("a topic of the queue is gone: {error}")));
-            }
+            // a pattern that nothing matches is told in the same words
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => self.look_for_topics(),
             _ => self.shared.fail(unavailable(&context.brokers, error, context.complaints.take())),
+        }
+    }
+
+    /// Fails when a topic is gone that must be there.
+    fn look_for_topics(&self) {
+        for topic in &self.needed {
+            let Ok(metadata) = self.consumer.fetch_metadata(Some(topic), PATIENCE) else { return };
+            if metadata.topics().iter().any(|found| found.error().is_some() || found.partitions().is_empty()) {
+                let why = format!("there is no topic {topic} any more: make it with \"windlass queues create\"");
+                return self.shared.fail(QueueError::Unavailable(why));
+            }
         }
     }
 

@@ -15,6 +15,8 @@ use super::names::Names;
 use crate::ports::{Found, Part, QueueError};
 use crate::units::{Span, spell_duration};
 
+/// The most complaints of a client that are looked at.
+const COMPLAINTS: usize = 16;
 /// How often topics that were made are looked for.
 const LOOKS: usize = 100;
 const LOOK: std::time::Duration = std::time::Duration::from_millis(100);
@@ -69,7 +71,9 @@ impl Topics {
             let failed = |error: KafkaError| unavailable(options.brokers(), &error, None);
             let client: BaseConsumer<Asking> = options.plain().create_with_context(Asking::default()).map_err(failed)?;
             let metadata = client.fetch_metadata(None, PATIENCE);
-            client.poll(std::time::Duration::ZERO); // what it complained of is told to its context
+            for _ in 0..COMPLAINTS {
+                client.poll(std::time::Duration::ZERO); // tells its context what it complained of
+            }
             let metadata =
                 metadata.map_err(|error| unavailable(options.brokers(), &error, client.context().0.complaints.take()))?;
             let partitions = |topic: &rdkafka::metadata::MetadataTopic| topic.partitions().iter().map(|part| part.id()).collect();
