@@ -1,5 +1,6 @@
 //! From a config to running pools, and down again: the only module that knows every other.
 
+mod kinds;
 pub mod parts;
 mod progress;
 mod queues;
@@ -23,7 +24,7 @@ use crate::engine::{Engine, Shared};
 use crate::ports::QueueStats;
 use crate::telemetry::{Telemetry, probes};
 use progress::Watch;
-pub use queues::{Opened, Systems};
+pub use queues::{Opened, Systems, brokers};
 use reload::Reloader;
 pub use schedules::schedules;
 

@@ -92,7 +92,7 @@ impl Config {
     fn complete(&mut self) {
         let mut embedded = self.queues.values().filter_map(|queue| match &queue.kind {
             QueueKind::Embedded(embedded) => Some(State::in_file(&embedded.path)),
-            QueueKind::Memory(_) => None,
+            _ => None,
         });
         self.state = self.state.take().or_else(|| embedded.next());
         if !self.pools.is_empty() {

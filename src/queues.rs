@@ -1,4 +1,22 @@
-//! The queue kinds. Each has a folder; no kind knows another.
+//! The queue kinds. Each has a folder; no kind knows another. Those with clients of their own are cargo features named like
+//! their folders; their blocks of the config are read in every build.
 
 pub mod embedded;
 pub mod memory;
+
+#[cfg(feature = "kafka")]
+pub mod kafka;
+#[cfg(not(feature = "kafka"))]
+pub mod kafka {
+    //! Left out of this build, but for its block of the config.
+    pub mod config;
+}
+
+/// Whether this build can open queues of a kind, by the key inside the braces.
+#[must_use]
+pub fn built(kind: &str) -> bool {
+    match kind {
+        "kafka" => cfg!(feature = "kafka"),
+        _ => true,
+    }
+}

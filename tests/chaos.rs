@@ -12,8 +12,14 @@ mod beyond;
 mod broken;
 #[path = "chaos/fleet.rs"]
 mod fleet;
+#[cfg(feature = "kafka")]
+#[path = "chaos/kafka.rs"]
+mod kafka;
 #[path = "chaos/ledger.rs"]
 mod ledger;
+#[cfg(feature = "kafka")]
+#[path = "support/server.rs"]
+mod server;
 #[path = "chaos/world.rs"]
 mod world;
 

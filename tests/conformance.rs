@@ -11,21 +11,45 @@ mod kinds;
 mod operators;
 #[path = "conformance/parking.rs"]
 mod parking;
+#[cfg(feature = "kafka")]
+#[path = "support/server.rs"]
+mod server;
 #[path = "conformance/state.rs"]
 mod state;
 mod support;
 
-/// Makes a test of every case for every kind, in a module named after the kind.
-macro_rules! suite {
-    ($($module:ident :: $case:ident),* $(,)?) => {
-        mod memory {
-            $(#[tokio::test] async fn $case() { super::$module::$case(super::kinds::memory()).await; })*
-        }
-        mod embedded {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() { super::$module::$case(super::kinds::embedded()).await; })*
+/// The kinds, a line each: how tokio is to run their tests, and what stands before these. A kind that needs a server is
+/// ignored until `./test` has brought it.
+macro_rules! of_every_kind {
+    ($cases:tt) => {
+        tests_of_a_kind! { memory "current_thread" [] $cases }
+        tests_of_a_kind! { embedded "multi_thread" [] $cases }
+        #[cfg(feature = "kafka")]
+        tests_of_a_kind! { kafka "multi_thread" [#[ignore = "needs Kafka: ./test brings it"]] $cases }
+    };
+}
+
+/// Makes a test of every case for a kind, in a module named after the kind.
+macro_rules! tests_of_a_kind {
+    ($kind:ident $flavor:literal $attributes:tt [$($module:ident :: $case:ident),* $(,)?]) => {
+        mod $kind {
+            $(test_of_a_kind! { $kind $flavor $attributes $module $case })*
         }
     };
+}
+
+macro_rules! test_of_a_kind {
+    ($kind:ident $flavor:literal [$($attribute:tt)*] $module:ident $case:ident) => {
+        #[tokio::test(flavor = $flavor)]
+        $($attribute)*
+        async fn $case() {
+            crate::$module::$case(crate::kinds::$kind()).await;
+        }
+    };
+}
+
+macro_rules! suite {
+    ($($case:tt)*) => { of_every_kind! { [$($case)*] } };
 }
 
 suite![
@@ -34,12 +58,10 @@ suite![
     cases::a_dropped_receipt_gives_the_message_back_uncounted,
     cases::messages_given_back_keep_their_turn_in_whatever_order_they_come_back,
     cases::the_jobs_of_a_key_come_in_the_order_that_the_queue_says_it_keeps,
-    cases::a_lease_that_is_not_renewed_is_lost_and_a_late_ack_changes_nothing,
-    cases::a_renewed_lease_lasts,
     cases::a_delayed_message_comes_within_a_second_of_its_time,
     cases::higher_priorities_come_first_and_equal_ones_in_order,
     cases::a_source_keeps_to_the_room_it_is_given,
-    cases::a_message_of_64_mebibytes_stops_nobody,
+    cases::a_message_of_64_mebibytes_or_the_largest_there_may_be_stops_nobody,
     cases::a_call_that_is_dropped_takes_nothing,
     cases::a_start_mark_is_seen_by_the_next_delivery,
     cases::thousands_in_flight_are_each_delivered_once,
@@ -56,31 +78,39 @@ suite![
     jobs::a_marked_job_that_comes_again_is_charged_a_crash,
 ];
 
-/// As `suite!`, for what a kind may be exempt from by its [`Capabilities`](windlass::ports::Capabilities): its cases are
-/// listed as ignored, and it must say so.
+/// As `suite!`, for what kinds may be exempt from by their [`Capabilities`](windlass::ports::Capabilities), which must say so.
 macro_rules! suite_of_those_that {
-    ($capability:ident, $why:literal: $($module:ident :: $case:ident),* $(,)?) => {
+    ($capability:ident, but $exempt:tt, $($kind:ident $flavor:literal $attributes:tt)+ : $($case:tt)*) => {
         mod $capability {
-            mod memory {
-                #[test]
-                fn is_exempt_and_says_so() {
-                    assert!(!crate::kinds::memory().queue("q").capabilities().$capability, "then the cases are for it too");
-                }
-                $(#[test]
-                #[ignore = $why]
-                fn $case() {})*
-            }
-            mod embedded {
-                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $case() { crate::$module::$case(crate::kinds::embedded()).await; })*
-            }
+            suite_of_those_that! { @each [$($case)*] $($kind $flavor $attributes)+ }
+            exempt! { $capability $exempt }
+        }
+    };
+    (@each $cases:tt $($kind:ident $flavor:literal $attributes:tt)+) => {
+        $(tests_of_a_kind! { $kind $flavor $attributes $cases })+
+    };
+}
+
+macro_rules! exempt {
+    ($capability:ident [$($kind:ident)*]) => {
+        mod exempt {
+            $(#[test]
+            fn $kind() {
+                assert!(!crate::kinds::$kind().queue("q").capabilities().$capability, "then the cases are for it too");
+            })*
         }
     };
 }
 
-suite_of_those_that![transfers, "queues in memory move nothing in one step": cases::a_transfer_is_one_step];
+suite_of_those_that![transfers, but [memory], embedded "multi_thread" []:
+    cases::a_transfer_is_one_step];
 
-suite_of_those_that![operated, "operators do not reach queues in memory":
+suite_of_those_that![leases, but [], memory "current_thread" [] embedded "multi_thread" []:
+    cases::a_lease_that_is_not_renewed_is_lost_and_a_late_ack_changes_nothing,
+    cases::a_renewed_lease_lasts,
+];
+
+suite_of_those_that![operated, but [memory], embedded "multi_thread" []:
     operators::a_job_is_there_once_however_often_it_is_submitted,
     operators::of_jobs_submitted_together_all_are_kept_or_none,
     operators::jobs_are_found_by_state_and_by_what_is_known_of_them,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::StartError;
+use super::{StartError, kinds};
 use crate::admin::{Auditor, Desk, Place, System, WorkerFacts, connect, desk::PoolFacts};
 use crate::batches::Batches;
 use crate::batches::operator::Counted;
@@ -35,8 +35,15 @@ const LOOK: Duration = Duration::from_millis(50);
 pub struct Opened {
     pub queue: Arc<dyn Queue>,
     pub decoding: Decoding,
-    /// Where it is kept, by index into the stores, and its name in there; none for kinds that operators cannot reach.
-    place: Option<(usize, String)>,
+    /// Where it is kept, and its name in there; none for kinds that operators cannot reach.
+    place: Option<(Holder, String)>,
+}
+
+/// What holds a queue: a file that several share, by index into the stores, or a system of its own.
+#[derive(Clone)]
+enum Holder {
+    Store(usize),
+    Own(Arc<dyn Admin>),
 }
 
 /// Every queue of a config, and the files they lie in.
@@ -61,13 +68,19 @@ impl Systems {
             Systems { queues: BTreeMap::new(), stores: Vec::new(), state: None, batches: None, counted: Vec::new() };
         for (name, queue) in &config.queues {
             let decoding = queue.decode.decoding();
+            let why = |why| StartError::Queue { name: name.to_owned(), why };
             let opened = match &queue.kind {
                 QueueKind::Memory(_) => Opened { queue: Arc::new(memory.queue(name)), decoding, place: None },
                 QueueKind::Embedded(embedded) => {
                     let index = systems.store(embedded, base).map_err(|error| refused(name, error))?;
                     let inner = embedded.queue.clone().unwrap_or_else(|| name.clone());
                     let queue = systems.stores[index].1.queue(name, &inner);
-                    Opened { queue, decoding, place: Some((index, inner)) }
+                    Opened { queue, decoding, place: Some((Holder::Store(index), inner)) }
+                }
+                kind => {
+                    let queue = kinds::open(name, kind, base).map_err(why)?.ok_or_else(|| why(kinds::absent(kind.name())))?;
+                    let place = queue.admin().map(|admin| (Holder::Own(admin), name.clone()));
+                    Opened { queue, decoding, place }
                 }
             };
             systems.queues.insert(name.clone(), opened);
@@ -127,7 +140,7 @@ impl Systems {
         let pool_of = |queue: &String| config.pools.iter().find(|(_, pool)| pool.from.contains(queue)).map(|(name, _)| name);
         for (index, (path, store)) in self.stores.iter().enumerate() {
             let here = self.queues.iter().filter_map(|(name, opened)| {
-                let (system, inner) = opened.place.as_ref()?;
+                let Some((Holder::Store(system), inner)) = &opened.place else { return None };
                 Some((inner.as_str().into(), pool_of(name).filter(|_| *system == index)?.as_str().into()))
             });
             // relative to the config, so that the file may be moved together with it
@@ -164,7 +177,7 @@ impl Systems {
     #[must_use]
     pub fn holders(&self) -> Option<Arc<Holders>> {
         let resident = |(name, opened): (&String, &Opened)| {
-            let (system, inner) = opened.place.as_ref()?;
+            let Some((Holder::Store(system), inner)) = &opened.place else { return None };
             let admin: Arc<dyn Admin> = self.stores[*system].1.clone();
             Some((name.as_str().into(), (admin, inner.as_str().into())))
         };
@@ -184,23 +197,37 @@ impl Systems {
             Some(counted) => counted.clone() as Arc<dyn Admin>,
             None => store.clone(),
         };
-        let systems = self.stores.iter().enumerate().map(|(index, (path, store))| System {
+        let stores = self.stores.iter().enumerate().map(|(index, (path, store))| System {
             name: path.display().to_string().into(),
             admin: admin(index, store),
             auditor: Some(auditor(store)),
         });
+        let mut systems: Vec<System> = stores.collect();
         let taken = |name: &String| config.pools.values().any(|pool| pool.from.contains(name));
-        let places = self.queues.iter().filter_map(|(name, opened)| {
-            let (system, inner) = opened.place.as_ref()?;
-            let (system, inner) = (*system, inner.as_str().into());
-            Some(Place { name: name.as_str().into(), system, inner, decoding: opened.decoding.clone(), taken: taken(name) })
-        });
+        let mut places = Vec::new();
+        for (name, opened) in &self.queues {
+            let Some((holder, inner)) = &opened.place else { continue };
+            let system = match holder {
+                Holder::Store(index) => *index,
+                Holder::Own(admin) => {
+                    systems.push(System { name: name.as_str().into(), admin: admin.clone(), auditor: None });
+                    systems.len() - 1
+                }
+            };
+            let (inner, decoding) = (inner.as_str().into(), opened.decoding.clone());
+            places.push(Place { name: name.as_str().into(), system, inner, decoding, taken: taken(name) });
+        }
         let limit = usize::try_from(config.worker.body_limit.0).unwrap_or(usize::MAX);
-        let desk = Desk::new(systems.collect(), places.collect(), limit).with_batches(self.batches.clone());
+        let desk = Desk::new(systems, places, limit).with_batches(self.batches.clone());
         match worker {
             Some(shared) => desk.with_worker(facts(config, &shared), shared),
             None => desk,
         }
+    }
+
+    /// Every queue by the name of its block.
+    pub fn queues(&self) -> impl Iterator<Item = (&String, &Arc<dyn Queue>)> {
+        self.queues.iter().map(|(name, opened)| (name, &opened.queue))
     }
 
     /// The stores, for what must be looked up of them.
@@ -218,6 +245,7 @@ impl Systems {
 
     /// Writes out what is open and lets the files go.
     pub async fn close(&self) {
+        futures_util::future::join_all(self.queues.values().map(|opened| opened.queue.close())).await;
         for (_, store) in &self.stores {
             store.close().await;
         }
@@ -263,4 +291,17 @@ fn facts(config: &Config, shared: &Shared) -> WorkerFacts {
         started: shared.clock.now(),
         pools: pools.collect(),
     }
+}
+
+/// The queues of a config that lie on brokers, for what is done about them without a worker.
+///
+/// # Errors
+/// Which one has a wrong block, or is of a kind that this build has not.
+pub fn brokers(config: &Config, base: &Path) -> Result<BTreeMap<String, Arc<dyn Queue>>, StartError> {
+    let mut found = BTreeMap::new();
+    for (name, queue) in &config.queues {
+        let opened = kinds::open(name, &queue.kind, base).map_err(|why| StartError::Queue { name: name.clone(), why })?;
+        found.extend(opened.map(|queue| (name.clone(), queue)));
+    }
+    Ok(found)
 }

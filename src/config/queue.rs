@@ -7,9 +7,10 @@ use crate::expression::{Expression, Scope, Wrong};
 use crate::job::decode::{Decoding, RawType};
 use crate::ports::Order;
 use crate::queues::embedded::config::EmbeddedConfig;
+use crate::queues::kafka::config::KafkaConfig;
 use crate::units::Span;
 
-/// `{ embedded: {...} }` or `{ memory: {} }`, and beside the kind what holds for every kind.
+/// `{ embedded: {...} }`, `{ memory: {} }` or `{ kafka: {...} }`, and beside the kind what holds for every kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub struct Queue {
@@ -25,6 +26,19 @@ pub struct Queue {
 pub enum QueueKind {
     Embedded(EmbeddedConfig),
     Memory(MemoryConfig),
+    Kafka(Box<KafkaConfig>),
+}
+
+impl QueueKind {
+    /// The key inside the braces.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            QueueKind::Embedded(_) => "embedded",
+            QueueKind::Memory(_) => "memory",
+            QueueKind::Kafka(_) => "kafka",
+        }
+    }
 }
 
 /// A queue in memory has nothing to set.
@@ -54,13 +68,15 @@ pub enum Raw {
 }
 
 /// The keys as written: a kind per key, as each kind checks its own.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     embedded: Option<EmbeddedConfig>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     memory: Option<MemoryConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kafka: Option<Box<KafkaConfig>>,
     #[serde(default)]
     decode: Decode,
     #[serde(default, rename = "where")]
@@ -73,10 +89,14 @@ impl TryFrom<Written> for Queue {
     type Error = &'static str;
 
     fn try_from(written: Written) -> Result<Self, Self::Error> {
-        let kind = match (written.embedded, written.memory) {
-            (Some(embedded), None) => QueueKind::Embedded(embedded),
-            (None, Some(memory)) => QueueKind::Memory(memory),
-            _ => return Err("a queue has exactly one kind: write \"embedded: { path: windlass.db }\" or \"memory: {}\""),
+        let kinds = [
+            written.embedded.map(QueueKind::Embedded),
+            written.memory.map(QueueKind::Memory),
+            written.kafka.map(QueueKind::Kafka),
+        ];
+        let mut kinds = kinds.into_iter().flatten();
+        let (Some(kind), None) = (kinds.next(), kinds.next()) else {
+            return Err("a queue has exactly one kind: write \"embedded: { path: windlass.db }\" or \"memory: {}\"");
         };
         Ok(Queue { kind, decode: written.decode, wanted: written.wanted, max_age: written.max_age })
     }
@@ -84,11 +104,12 @@ impl TryFrom<Written> for Queue {
 
 impl From<Queue> for Written {
     fn from(queue: Queue) -> Self {
-        let (embedded, memory) = match queue.kind {
-            QueueKind::Embedded(embedded) => (Some(embedded), None),
-            QueueKind::Memory(memory) => (None, Some(memory)),
-        };
-        Written { embedded, memory, decode: queue.decode, wanted: queue.wanted, max_age: queue.max_age }
+        let rest = Written { decode: queue.decode, wanted: queue.wanted, max_age: queue.max_age, ..Written::default() };
+        match queue.kind {
+            QueueKind::Embedded(embedded) => Written { embedded: Some(embedded), ..rest },
+            QueueKind::Memory(memory) => Written { memory: Some(memory), ..rest },
+            QueueKind::Kafka(kafka) => Written { kafka: Some(kafka), ..rest },
+        }
     }
 }
 
@@ -97,7 +118,7 @@ impl QueueKind {
     #[must_use]
     pub fn order(&self) -> Order {
         match self {
-            QueueKind::Embedded(_) | QueueKind::Memory(_) => Order::Key,
+            QueueKind::Embedded(_) | QueueKind::Memory(_) | QueueKind::Kafka(_) => Order::Key,
         }
     }
 }

@@ -91,12 +91,17 @@ fn assemble(envelope: Envelope<'_>, message: &Message, mut life: Life, received:
         (None, Some(text)) => Some(clock::after(submitted, duration("delay", text)?)),
         (None, None) => None,
     };
+    let named = envelope.id.is_some();
+    let id = id_of(envelope.id, &life, received)?;
+    if !named {
+        life.id.get_or_insert_with(|| id.clone()); // a copy lies elsewhere, and is named as the first was
+    }
     let key = match envelope.key {
         Some(key) => Some(key.shared()),
         None => message.key.as_ref().map(|key| String::from_utf8_lossy(key).into()),
     };
     Ok(Job {
-        id: id_of(envelope.id, &life, received)?,
+        id,
         kind: kind.shared(),
         version: envelope.version.map(|text| text.shared()),
         data: data_of(envelope.data, envelope.data_base64, &message.body)?,

@@ -140,6 +140,8 @@ impl Queue for MemoryQueue {
             durable: false,
             keeps_endings: false,
             operated: false,
+            leases: true,
+            carries_ids: true,
             exact_attempts: true,
             honours_priority: true,
             order: Order::Key,

@@ -57,7 +57,8 @@ pub async fn what_is_sent_is_delivered_to_the_byte(kind: Kind) {
     send_with(&queue, Outgoing { message: message.clone(), id: Some("id-1".into()), ..Outgoing::default() }).await;
     let delivery = one(&mut source_of(&queue).await).await;
     assert_eq!(delivery.message, message);
-    assert_eq!((&*delivery.origin.queue, delivery.origin.id.as_deref(), delivery.unsettled), ("q", Some("id-1"), 0));
+    let id = queue.capabilities().carries_ids.then_some("id-1");
+    assert_eq!((&*delivery.origin.queue, delivery.origin.id.as_deref(), delivery.unsettled), (&*kind.address("q"), id, 0));
 }
 
 pub async fn an_acknowledged_message_is_never_seen_again(kind: Kind) {
@@ -150,17 +151,21 @@ pub async fn a_renewed_lease_lasts(kind: Kind) {
 
 pub async fn a_delayed_message_comes_within_a_second_of_its_time(kind: Kind) {
     let queue = kind.queue("q");
-    let due = after(Timestamp::now(), Duration::from_millis(1200));
-    send_with(&queue, Outgoing { message: Message::of("later"), due: Some(due), ..Outgoing::default() }).await;
-    send(&queue, "now").await;
     let mut source = source_of(&queue).await;
-    let now = one(&mut source).await;
-    assert_eq!(&now.message.body[..], b"now");
-    ack(now).await;
-    let later = one(&mut source).await;
-    let came = Timestamp::now();
-    assert_eq!(&later.message.body[..], b"later");
-    assert!(came >= due && between(due, came) < Duration::from_secs(1), "due {due}, came {came}");
+    for warm in [true, false] {
+        let due = after(Timestamp::now(), Duration::from_millis(1200));
+        send_with(&queue, Outgoing { message: Message::of("later"), due: Some(due), ..Outgoing::default() }).await;
+        send(&queue, "now").await;
+        let now = one(&mut source).await;
+        assert_eq!(&now.message.body[..], b"now");
+        ack(now).await;
+        let later = one(&mut source).await;
+        let came = Timestamp::now();
+        assert_eq!(&later.message.body[..], b"later");
+        // whoever serves the delays of a broker may take its time to begin, once
+        assert!(came >= due && (warm || between(due, came) < Duration::from_secs(1)), "due {due}, came {came}");
+        ack(later).await;
+    }
 }
 
 pub async fn higher_priorities_come_first_and_equal_ones_in_order(kind: Kind) {
@@ -190,14 +195,14 @@ pub async fn a_source_keeps_to_the_room_it_is_given(kind: Kind) {
     assert_eq!(source.next(Room { bytes: 10, ..ROOM }).await.unwrap().len(), 1, "a first one that is larger comes alone");
 }
 
-pub async fn a_message_of_64_mebibytes_stops_nobody(kind: Kind) {
+pub async fn a_message_of_64_mebibytes_or_the_largest_there_may_be_stops_nobody(kind: Kind) {
     let queue = kind.queue("q");
-    let vast = "x".repeat(64 << 20);
+    let vast = "x".repeat(queue.capabilities().max_message.min(64 << 20));
     for body in ["before", &vast, "after"] {
         send(&queue, body).await;
     }
     let mut source = source_of(&queue).await;
-    for length in [6, 64 << 20, 5] {
+    for length in [6, vast.len(), 5] {
         let delivery = one(&mut source).await;
         assert_eq!(delivery.message.body.len(), length);
         ack(delivery).await;

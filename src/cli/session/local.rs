@@ -49,11 +49,14 @@ impl Local {
 
 fn look(target: &Target, missing: Missing) -> Result<(), Failure> {
     let files = target.files();
+    if files.is_empty() && target.elsewhere() {
+        return Ok(());
+    }
     let Some(first) = files.first() else {
         return Err(Failure::usage("the queues of this config live in the memory of a worker, and end with it")
             .fix("give a queue the kind embedded, such as \"jobs: { embedded: { path: windlass.db } }\""));
     };
-    if missing == Missing::Refuse && !files.iter().any(|file| Path::exists(file)) {
+    if missing == Missing::Refuse && !target.elsewhere() && !files.iter().any(|file| Path::exists(file)) {
         return Err(Failure::not_found(format!("there is no store {} yet", first.display()))
             .fix("submit a job, start a worker, or name another config or file with --config or --db"));
     }

@@ -59,10 +59,17 @@ impl Target {
     pub fn files(&self) -> BTreeSet<PathBuf> {
         let path = |kind: &QueueKind| match kind {
             QueueKind::Embedded(embedded) => Some(self.base.join(&embedded.path)),
-            QueueKind::Memory(_) => None,
+            _ => None,
         };
         let state = self.config.state.as_ref().and_then(State::file).map(|file| self.base.join(file));
         self.config.queues.values().filter_map(|queue| path(&queue.kind)).chain(state).collect()
+    }
+
+    /// Whether operators reach queues that lie in no file of this machine.
+    #[must_use]
+    pub fn elsewhere(&self) -> bool {
+        let here = |kind: &QueueKind| matches!(kind, QueueKind::Embedded(_) | QueueKind::Memory(_));
+        self.config.queues.values().any(|queue| !here(&queue.kind))
     }
 
     /// Where their owners listen.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Inspection;
 use crate::config::problem::nearest;
-use crate::config::queue::{Queue, QueueKind};
+use crate::config::queue::QueueKind;
 use crate::routing::{RouteTable, Tie};
 
 /// The longest name of a queue, an executor or a pool: it becomes a label, a part of addresses, a part of ids.
@@ -95,9 +95,20 @@ impl Inspection<'_> {
 
     /// Two blocks that are one queue in one file.
     fn twins(&mut self) {
-        let mut places: BTreeMap<_, &String> = BTreeMap::new();
+        let (mut places, mut topics) = (BTreeMap::<_, &String>::new(), BTreeMap::<_, &String>::new());
         for (name, queue) in &self.config.queues {
-            let Queue { kind: QueueKind::Embedded(embedded), .. } = queue else { continue };
+            let embedded = match &queue.kind {
+                QueueKind::Embedded(embedded) => embedded,
+                QueueKind::Kafka(kafka) => {
+                    let topic = kafka.topic.as_ref().unwrap_or(name);
+                    if let Some(first) = topics.insert((&kafka.brokers, topic, &kafka.group), name) {
+                        let message = format!("is the same queue as {first:?}: {topic:?} for the group {:?}", kafka.group);
+                        self.error(&["queues", name], message, "give it a \"topic\" or a \"group\" of its own");
+                    }
+                    continue;
+                }
+                QueueKind::Memory(_) => continue,
+            };
             let inside = embedded.queue.as_ref().unwrap_or(name);
             self.inside_name(name, inside);
             if let Some(first) = places.insert((&embedded.path, inside), name) {

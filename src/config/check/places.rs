@@ -5,6 +5,7 @@ use std::path::Path;
 use super::Inspection;
 use crate::config::queue::{Decode, QueueKind, Raw};
 use crate::config::state::State;
+use crate::queues;
 use crate::secret::Secret;
 use crate::telemetry::logs;
 
@@ -18,8 +19,22 @@ impl Inspection<'_> {
             self.error(&["telemetry", "level"], why, "");
         }
         for (name, queue) in &self.config.queues {
-            if let QueueKind::Embedded(embedded) = &queue.kind {
-                self.database(&["queues", name, "embedded", "path"], &embedded.path);
+            match &queue.kind {
+                QueueKind::Embedded(embedded) => self.database(&["queues", name, "embedded", "path"], &embedded.path),
+                QueueKind::Memory(_) => {}
+                QueueKind::Kafka(kafka) => {
+                    if let Err((key, why)) = kafka.fault() {
+                        self.error(&["queues", name, "kafka", key], why, "");
+                    }
+                    if let Some(why) = kafka.sasl.as_ref().and_then(|sasl| self.unreadable(&sasl.password)) {
+                        self.warn(&["queues", name, "kafka", "sasl", "password"], why, "it must be there when the worker starts");
+                    }
+                }
+            }
+            let kind = queue.kind.name();
+            if !queues::built(kind) {
+                let message = format!("this build of windlass has no {kind}");
+                self.error(&["queues", name, kind], message, format!("use one that was built with --features {kind}"));
             }
             self.decoding(name, &queue.decode);
         }

@@ -127,3 +127,17 @@ fn what_a_retry_or_an_operator_said_of_the_due_time_wins_over_the_producer() {
     let job = decode(&message, &Decoding::Envelope, &received()).unwrap();
     assert_eq!(job.due(), Some("2026-01-01T00:00:05Z".parse().unwrap()));
 }
+
+#[test]
+fn a_job_without_an_id_is_named_after_the_place_where_it_was_first_seen_and_keeps_that_name_elsewhere() {
+    let at = |queue: &str, offset| Received {
+        origin: Origin { queue: queue.into(), partition: Some(3), offset: Some(offset), id: None },
+        published: None,
+        now: Timestamp::UNIX_EPOCH,
+    };
+    let mut message = Message::of(r#"{"type":"t"}"#);
+    let first = decode(&message, &Decoding::Envelope, &at("orders", 7)).unwrap();
+    message.set_header(JOB_HEADER, first.life.to_json());
+    let copy = decode(&message, &Decoding::Envelope, &at("orders.windlass.retry", 1)).unwrap();
+    assert_eq!((&*first.id, &*copy.id), ("orders/3/7", "orders/3/7"));
+}

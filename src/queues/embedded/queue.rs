@@ -43,6 +43,8 @@ impl Queue for EmbeddedQueue {
             durable: true,
             keeps_endings: true,
             operated: true,
+            leases: true,
+            carries_ids: true,
             exact_attempts: true,
             honours_priority: true,
             order: Order::Key,

@@ -1,0 +1,94 @@
+# What the scripts in this folder share: a cache outside the tree, free ports, processes known by their pids.
+# Sourced by them, with CMD, DIR and NAME set.
+
+CACHE=${WINDLASS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/windlass}
+
+die() { echo "servers/$NAME: $*" >&2; exit 1; }
+
+# package COMMAND NAME...: has Debian's packages installed when COMMAND is missing, where that may be done.
+package() {
+  local command=$1
+  shift
+  ! command -v "$command" >/dev/null || return 0
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || die "needs $command: install $*"
+  apt-get install -y -qq --no-install-recommends "$@" >/dev/null || {
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+  } || die "apt-get could not install $*"
+}
+
+# port: sets PORT to a free one on loopback, below those that the kernel hands out by itself, and not one of before.
+taken=" "
+port() {
+  local try
+  while :; do
+    try=$((15000 + (RANDOM * 32768 + RANDOM) % 17000))
+    case "$taken" in *" $try "*) continue ;; esac
+    if (exec 3<>"/dev/tcp/127.0.0.1/$try") 2>/dev/null; then continue; fi
+    taken="$taken$try " PORT=$try
+    return
+  done
+}
+
+# pid_of N: the pid of node N while it lives and is the process that was started, else nothing. A pid may be another's by now.
+pid_of() {
+  local file="$DIR/node$1/pid" pid
+  [ -s "$file" ] || return 0
+  pid=$(cat "$file")
+  if tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | grep -qxF "WINDLASS_SERVER=$DIR/node$1"; then
+    ! grep -q '^State:.*Z' "/proc/$pid/status" 2>/dev/null || return 0
+    echo "$pid"
+  fi
+}
+
+nodes() { local node; for node in "$DIR"/node*/; do node=${node%/}; echo "${node##*node}"; done; }
+
+# gone N SECONDS: waits for the end of node N.
+gone() {
+  local end=$((SECONDS + $2))
+  while [ -n "$(pid_of "$1")" ]; do
+    [ "$SECONDS" -lt "$end" ] || return 1
+    sleep 0.05
+  done
+}
+
+# signal N SIGNAL: to node N, which must be there.
+signal() {
+  local pid
+  pid=$(pid_of "$1")
+  [ -n "$pid" ] || die "node $1 in $DIR is not running"
+  kill -"$2" "$pid"
+}
+
+# down: ends every node, with time to end by itself.
+down() {
+  local node pid
+  for node in $(nodes); do
+    pid=$(pid_of "$node")
+    [ -z "$pid" ] || kill -CONT "$pid" || :
+    [ -z "$pid" ] || kill -TERM "$pid" || :
+  done
+  for node in $(nodes); do
+    gone "$node" 30 || { signal "$node" KILL; gone "$node" 10 || die "node $node in $DIR does not end"; }
+  done
+}
+
+# dispatch: the commands that are the same for all. A script has `install`, `up`, `launch N` and `ready N...`.
+dispatch() {
+  local node
+  case $CMD in
+    install) install ;;
+    up) mkdir -p "$DIR"; DIR=$(cd "$DIR" && pwd); [ ! -e "$DIR/env" ] || die "$DIR has servers already"; up "$@" ;;
+    *)
+      [ -d "$DIR" ] || die "there is nothing in $DIR"
+      DIR=$(cd "$DIR" && pwd) node=${1:-1}
+      case $CMD in
+        down) down; rm -f "$DIR/env" ;;
+        kill) signal "$node" KILL; gone "$node" 10 || die "node $node does not end" ;;
+        stop) signal "$node" TERM; gone "$node" 60 || die "node $node does not end" ;;
+        start) [ -z "$(pid_of "$node")" ] || die "node $node is running"; launch "$node"; ready "$node" ;;
+        pause) signal "$node" STOP ;;
+        resume) signal "$node" CONT ;;
+        *) die "no command $CMD: install, up DIR [--nodes N], down DIR, or kill, stop, start, pause, resume DIR [N]" ;;
+      esac ;;
+  esac
+}

@@ -1,0 +1,189 @@
+//! The block `kafka:` of a queue.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::secret::Secret;
+use crate::units::{Size, Span};
+
+/// `{ kafka: { brokers: "localhost:9092", topic: orders } }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaConfig {
+    /// Where the cluster is met first: `host:port`, several with commas between.
+    pub brokers: String,
+    /// The topic; the name of the queue's block when absent.
+    #[serde(default)]
+    pub topic: Option<String>,
+    /// The consumer group. Retries, parked jobs and dead letters lie in `<topic>.<group>.…`.
+    #[serde(default = "group")]
+    pub group: String,
+    /// Where a group that has committed nothing yet starts.
+    #[serde(default)]
+    pub start: Start,
+    /// What the names of the delay topics begin with, shared by all queues of a cluster.
+    #[serde(default = "delays")]
+    pub delays: String,
+    #[serde(default)]
+    pub security: Security,
+    /// Who we are, where the cluster asks.
+    #[serde(default)]
+    pub sasl: Option<Sasl>,
+    /// The certificates that are trusted, as PEM; those of the system when absent.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// The largest message, in bytes; the topic must take as much.
+    #[serde(default = "max_message")]
+    pub max_message: Size,
+    /// How long a worker that is gone without a word holds its partitions.
+    #[serde(default = "session")]
+    pub session: Span,
+    /// How long a rebalance waits for what runs.
+    #[serde(default = "drain")]
+    pub drain: Span,
+    /// The topics that `windlass queues create` makes.
+    #[serde(default)]
+    pub create: Create,
+}
+
+/// Where a new group starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// With the oldest message there is.
+    #[default]
+    Earliest,
+    /// With what comes from now on.
+    Latest,
+    /// With the first message of this time or later.
+    At(Timestamp),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Security {
+    #[default]
+    Plaintext,
+    Tls,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sasl {
+    #[serde(default)]
+    pub mechanism: Mechanism,
+    pub username: String,
+    pub password: Secret,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mechanism {
+    #[default]
+    #[serde(rename = "PLAIN")]
+    Plain,
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
+}
+
+impl Mechanism {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Mechanism::Plain => "PLAIN",
+            Mechanism::ScramSha256 => "SCRAM-SHA-256",
+            Mechanism::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
+}
+
+/// How topics are made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Create {
+    /// Of the topic and of those beside it.
+    pub partitions: u16,
+    /// Copies of each partition; the cluster's default when absent.
+    pub copies: Option<u16>,
+    /// How long the topic itself keeps messages; the cluster's default when absent. Those beside it keep theirs for ever.
+    pub retention: Option<Span>,
+}
+
+impl Default for Create {
+    fn default() -> Self {
+        Create { partitions: 4, copies: None, retention: None }
+    }
+}
+
+fn group() -> String {
+    "windlass".into()
+}
+
+fn delays() -> String {
+    "windlass.delay".into()
+}
+
+fn max_message() -> Size {
+    Size(1 << 20)
+}
+
+fn session() -> Span {
+    Span(std::time::Duration::from_secs(45))
+}
+
+fn drain() -> Span {
+    Span(std::time::Duration::from_secs(30))
+}
+
+impl KafkaConfig {
+    /// With the defaults for everything but where it is.
+    #[must_use]
+    pub fn at(brokers: &str, topic: &str) -> Self {
+        KafkaConfig {
+            brokers: brokers.into(),
+            topic: Some(topic.into()),
+            group: group(),
+            start: Start::default(),
+            delays: delays(),
+            security: Security::default(),
+            sasl: None,
+            ca: None,
+            max_message: max_message(),
+            session: session(),
+            drain: drain(),
+            create: Create::default(),
+        }
+    }
+
+    /// What is wrong although each value can be read.
+    ///
+    /// # Errors
+    /// The key, and a sentence with the fix.
+    pub fn fault(&self) -> Result<(), (&'static str, String)> {
+        let plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+        if self.brokers.trim().is_empty() {
+            return Err(("brokers", "empty: write host:port, several with commas between".into()));
+        }
+        for (key, name) in [("topic", self.topic.as_deref().unwrap_or("topic")), ("delays", &self.delays)] {
+            if name.is_empty() || name.len() > 200 || !plain(name) {
+                return Err((
+                    key,
+                    format!("{name:?} cannot be a topic: letters, digits, dots, dashes, underscores, 200 at most"),
+                ));
+            }
+        }
+        if self.group.is_empty() || !plain(&self.group) {
+            return Err((
+                "group",
+                format!("{:?} becomes a part of topics: letters, digits, dots, dashes, underscores", self.group),
+            ));
+        }
+        if self.create.partitions == 0 {
+            return Err(("create", "partitions: 0: a topic has at least one".into()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,217 @@
+//! What is told of Kafka alone: partitions that move between workers, and what goes wrong said in sentences.
+#![cfg(feature = "kafka")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "support/server.rs"]
+mod server;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use windlass::job::decode::facets::sort;
+use windlass::job::decode::life_of;
+use windlass::job::{Decoding, Life, Message};
+use windlass::ports::{Delivery, End, Ending, Outgoing, Queue, QueueError, Room, Settled, Source};
+use windlass::queues::kafka::config::{Create, KafkaConfig, Sasl, Start};
+use windlass::secret::Secret;
+use windlass::units::Span;
+
+const ROOM: Room = Room { jobs: 100, bytes: 1 << 20, lease: Duration::from_secs(30) };
+
+fn config() -> KafkaConfig {
+    let prefix = format!("k{}", uuid::Uuid::now_v7().simple());
+    KafkaConfig {
+        group: prefix.clone(),
+        delays: format!("{prefix}.delay"),
+        create: Create { partitions: 4, ..Create::default() },
+        drain: Span(Duration::from_millis(300)),
+        session: Span(Duration::from_secs(6)),
+        ..KafkaConfig::at(&server::server("kafka"), &prefix)
+    }
+}
+
+fn open(config: &KafkaConfig) -> Arc<dyn Queue> {
+    windlass::queues::kafka::open("q", config, Path::new("")).unwrap()
+}
+
+async fn source(queue: &Arc<dyn Queue>) -> Box<dyn Source> {
+    queue.source(sort(&Decoding::Envelope)).await.unwrap()
+}
+
+async fn send(queue: &Arc<dyn Queue>, numbers: std::ops::Range<usize>) {
+    for number in numbers {
+        let key = Some(format!("k{number}").into());
+        let message = Message { key, ..Message::of(number.to_string()) };
+        queue.sink().send(Outgoing { message, ..Outgoing::default() }).await.unwrap();
+    }
+}
+
+async fn take(source: &mut Box<dyn Source>, within: Duration) -> Vec<Delivery> {
+    tokio::time::timeout(within, source.next(ROOM)).await.map_or(Vec::new(), Result::unwrap)
+}
+
+async fn ack(delivery: Delivery) -> Settled {
+    let ending = Ending { end: End::Completed, event: None, at: Timestamp::now() };
+    delivery.receipt.ack(ending).await.map_err(|unsettled| unsettled.error).unwrap()
+}
+
+fn body(delivery: &Delivery) -> String {
+    String::from_utf8_lossy(&delivery.message.body).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Kafka: ./test brings it"]
+async fn what_a_worker_still_holds_of_a_partition_that_moved_on_kafka_is_fenced_and_comes_again_there() {
+    let config = config();
+    let (one, other) = (open(&config), open(&config));
+    one.create(&[]).await.unwrap();
+    send(&one, 0..40).await;
+    let mut first = source(&one).await;
+    let mut held = Vec::new();
+    while held.len() < 40 {
+        held.extend(take(&mut first, Duration::from_secs(20)).await);
+    }
+    // the life noted over one of each partition must be known wherever it comes again
+    let mut noted: HashMap<i32, String> = HashMap::new();
+    for delivery in &held {
+        if let Entry::Vacant(free) = noted.entry(delivery.origin.partition.unwrap()) {
+            delivery.receipt.mark(&Life { attempt: 7, ..Life::default() }).await.unwrap();
+            free.insert(body(delivery));
+        }
+    }
+    let mut second = source(&other).await;
+    let end = Instant::now() + Duration::from_secs(60);
+    let mut moved = Vec::new();
+    while moved.is_empty() {
+        assert!(Instant::now() < end, "no partition moved");
+        moved = take(&mut second, Duration::from_secs(1)).await;
+    }
+    loop {
+        let more = take(&mut second, Duration::from_secs(2)).await;
+        if more.is_empty() {
+            break;
+        }
+        moved.extend(more);
+    }
+    let again: Vec<String> = moved.iter().map(body).collect();
+    for delivery in &moved {
+        let attempt = life_of(&delivery.message).unwrap().attempt;
+        let expected = if noted[&delivery.origin.partition.unwrap()] == body(delivery) { 7 } else { 0 };
+        assert_eq!(attempt, expected, "of {}", body(delivery));
+    }
+    let (mut done, mut fenced) = (Vec::new(), Vec::new());
+    for delivery in held {
+        let (body, extended) = (body(&delivery), delivery.receipt.extend(Duration::from_secs(1)).await);
+        match ack(delivery).await {
+            Settled::Done => done.push(body),
+            Settled::Fenced => {
+                assert!(matches!(extended, Err(QueueError::LeaseLost)));
+                fenced.push(body);
+            }
+        }
+    }
+    let sorted = |mut list: Vec<String>| {
+        list.sort();
+        list
+    };
+    assert_eq!(done.len() + fenced.len(), 40);
+    assert_eq!(sorted(fenced), sorted(again));
+    for delivery in moved {
+        assert_eq!(ack(delivery).await, Settled::Done);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Kafka: ./test brings it"]
+async fn a_group_on_kafka_that_is_new_starts_where_it_is_told() {
+    let earliest = config();
+    let queue = open(&earliest);
+    queue.create(&[]).await.unwrap();
+    send(&queue, 0..3).await;
+    tokio::time::sleep(Duration::from_millis(50)).await; // a record's time is in whole milliseconds
+    let middle = Timestamp::now();
+    send(&queue, 3..6).await;
+    for (start, expected) in [(Start::Earliest, 6), (Start::At(middle), 3), (Start::Latest, 0)] {
+        let group = format!("{}-{expected}", earliest.group);
+        let config = KafkaConfig { start, group, delays: format!("{}{expected}", earliest.delays), ..earliest.clone() };
+        let queue = open(&config);
+        queue.create(&[]).await.unwrap();
+        let mut source = source(&queue).await;
+        let mut came = Vec::new();
+        while came.len() < expected {
+            let deliveries = take(&mut source, Duration::from_secs(20)).await;
+            assert!(!deliveries.is_empty(), "{start:?}: only {} came", came.len());
+            came.extend(deliveries);
+        }
+        assert_eq!(came.len() + take(&mut source, Duration::from_secs(1)).await.len(), expected, "{start:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Kafka: ./test brings it"]
+async fn what_is_wrong_with_a_kafka_is_a_sentence_that_says_what_to_do() {
+    let fine = config();
+    let why = |queue: Arc<dyn Queue>| async move {
+        let Err(error) = queue.source(sort(&Decoding::Envelope)).await else { panic!("it opened") };
+        error.to_string()
+    };
+    let missing = why(open(&fine)).await;
+    assert!(missing.contains("there is no topic") && missing.contains("windlass queues create"), "{missing}");
+    let sent = open(&fine).sink().send(Outgoing { message: Message::of("a"), ..Outgoing::default() }).await;
+    let sent = sent.unwrap_err().to_string();
+    assert!(sent.contains("there is no topic") && sent.contains("windlass queues create"), "{sent}");
+    let nowhere = why(open(&KafkaConfig { brokers: "127.0.0.1:9".into(), ..fine.clone() })).await;
+    assert!(nowhere.contains("cannot be reached") && nowhere.contains("127.0.0.1:9"), "{nowhere}");
+    let queue = open(&fine);
+    queue.create(&[]).await.unwrap();
+    let large = Message::of("x".repeat(3 << 20));
+    let large = queue.sink().send(Outgoing { message: large, ..Outgoing::default() }).await;
+    assert!(matches!(&large, Err(QueueError::Refused(why)) if why.contains("too large")), "{large:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Kafka: ./test brings it"]
+async fn a_wrong_password_for_kafka_is_told_and_a_right_one_opens() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("servers/kafka");
+    let run = |arguments: &[&str]| Command::new(&script).args(arguments).status().unwrap().success();
+    let at = folder.path().display().to_string();
+    assert!(run(&["up", &at, "--sasl"]));
+    let text = std::fs::read_to_string(folder.path().join("env")).unwrap();
+    let address = text.lines().find_map(|line| line.strip_prefix("KAFKA_SASL=")).unwrap();
+    let mut answers = Vec::new();
+    for password in ["secret", "wr0ng"] {
+        let file = folder.path().join(password);
+        std::fs::write(&file, password).unwrap();
+        let sasl = Sasl { mechanism: Default::default(), username: "windlass".into(), password: Secret::File(file) };
+        let config = KafkaConfig { brokers: address.into(), sasl: Some(sasl), ..config() };
+        answers.push(open(&config).create(&[]).await);
+    }
+    assert!(run(&["down", &at]));
+    assert!(answers[0].is_ok(), "{:?}", answers[0]);
+    let wrong = answers[1].as_ref().unwrap_err().to_string();
+    assert!(wrong.contains("refuses the user or the password"), "{wrong}");
+    assert!(!wrong.contains("wr0ng"), "the password itself is told: {wrong}");
+}
+
+#[test]
+fn what_a_build_without_openssl_cannot_do_for_kafka_is_refused_before_it_connects() {
+    let config = KafkaConfig::at("127.0.0.1:9", "t");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("p"), "x").unwrap();
+    let sasl = |mechanism| Sasl { mechanism, username: "u".into(), password: Secret::File("p".into()) };
+    let scram = windlass::queues::kafka::config::Mechanism::ScramSha256;
+    let tls = windlass::queues::kafka::config::Security::Tls;
+    for config in [KafkaConfig { security: tls, ..config.clone() }, KafkaConfig { sasl: Some(sasl(scram)), ..config.clone() }] {
+        let opened = windlass::queues::kafka::open("q", &config, folder.path());
+        match cfg!(feature = "kafka-tls") {
+            true => assert!(opened.is_ok()),
+            false => assert!(opened.err().unwrap().contains("--features kafka-tls")),
+        }
+    }
+}
