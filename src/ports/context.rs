@@ -69,7 +69,7 @@ impl Context {
     /// # Errors
     /// Why it was stopped.
     pub async fn limit<F: Future>(&self, run: F) -> Result<F::Output, Stopped> {
-        self.started.store(true, Ordering::Relaxed);
+        self.begin();
         let (end, stopped) = self.end(Instant::now());
         tokio::select! {
             biased;
@@ -77,6 +77,11 @@ impl Context {
             () = self.cancel.cancelled() => Err(Stopped::Cancelled),
             () = tokio::time::sleep_until(end) => Err(stopped),
         }
+    }
+
+    /// Notes that the run begins, where it does before [`Context::limit`] is called: from here on a stop waits for it.
+    pub fn begin(&self) {
+        self.started.store(true, Ordering::Relaxed);
     }
 
     /// Whether the run itself has begun, or still waits for a place in its executor.

@@ -50,7 +50,8 @@ fn a_worker_is_ready_until_the_first_stage_of_its_stop_and_stays_in_health_while
     assert!(workshop.probe("/metrics").1.contains("windlass_running{pool=\"default\",route=\"long\",executor=\"long\"} 1"));
     workshop.write("go", "");
     assert!(workshop.ended().success());
-    assert_eq!(workshop.run(&["jobs", "show", "long", "--json"]).documents()[0]["state"], "completed");
+    let shown = workshop.run(&["jobs", "show", "long", "--json"]).documents().remove(0);
+    assert_eq!(shown["state"], "completed", "{shown:#}");
 }
 
 #[test]

@@ -34,6 +34,7 @@ impl EachJob {
             Ok(place) => place,
             Err(outcome) => return outcome,
         };
+        context.begin(); // the process is at work before its start is known here
         let mut started = match self.start(job, context).await {
             Ok(started) => started,
             Err(error) => return self.recipe.not_started(&error).into(),
