@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use windlass::job::decode::facets::sort;
 use windlass::job::decode::life_of;
-use windlass::job::{Decoding, Life, Message};
-use windlass::ports::{Delivery, End, Ending, Outgoing, Queue, QueueError, Room, Settled, Source};
+use windlass::job::{Decoding, Header, Life, Message};
+use windlass::ports::{Acted, Action, Cursor, Delivery, End, Ending, Outgoing, Queue, QueueError, Room, Settled, Source};
 use windlass::queues::kafka::config::{Create, KafkaConfig, Sasl, Start};
 use windlass::secret::Secret;
 use windlass::units::Span;
@@ -197,6 +197,68 @@ async fn a_wrong_password_for_kafka_is_told_and_a_right_one_opens() {
     let wrong = answers[1].as_ref().unwrap_err().to_string();
     assert!(wrong.contains("refuses the user or the password"), "{wrong}");
     assert!(!wrong.contains("wr0ng"), "the password itself is told: {wrong}");
+}
+
+fn letter(id: &str, reason: &str) -> Message {
+    let document = format!(
+        r#"{{"v":1,"id":"{id}","type":"t","reason":"{reason}","class":"{reason}","message":"it broke","attempts":3,"crashes":1,"history":[],"last_failure":"2026-01-01T00:00:00Z","replay":0,"generation":3}}"#
+    );
+    let mut message = Message { key: Some("k".into()), ..Message::of(format!(r#"{{"id":"{id}","type":"t"}}"#)) };
+    message.headers.push(Header::new("x", &b"\xff"[..]));
+    message.set_header("windlass-failure", document);
+    message
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Kafka: ./test brings it"]
+async fn dead_letters_on_kafka_are_browsed_without_end_replayed_once_and_never_come_back() {
+    let config = config();
+    let queue = open(&config);
+    queue.create(&[]).await.unwrap();
+    let ids: Vec<String> = (0..12).map(|number| format!("job-{number:02}")).collect();
+    for id in &ids {
+        let message = letter(id, if id.ends_with('7') { "rejected" } else { "failed" });
+        queue.dead_letters().send(Outgoing { message, ..Outgoing::default() }).await.unwrap();
+    }
+    let list = |queue: Arc<dyn Queue>, filter: &'static str, limit: usize| async move {
+        let (filter, mut found, mut after) = (serde_json::from_str(filter).unwrap(), Vec::new(), None);
+        loop {
+            let page = queue.admin().unwrap().browse(&filter, &Cursor { after, limit }).await.unwrap();
+            assert!(page.entries.len() <= limit);
+            found.extend(page.entries.into_iter().map(|entry| entry.id.to_string()));
+            after = page.next;
+            if after.is_none() {
+                found.sort();
+                return found;
+            }
+        }
+    };
+    for look in 0..25 {
+        assert_eq!(list(queue.clone(), r#"{"queue":"q","state":"dead"}"#, 1 + look).await, ids);
+    }
+    assert_eq!(list(queue.clone(), r#"{"reason":"rejected","type":"t*"}"#, 5).await, ["job-07"]);
+    assert!(list(queue.clone(), r#"{"state":"waiting"}"#, 5).await.is_empty());
+    let admin = queue.admin().unwrap();
+    let discard = Action::Discard { by: "ann".into() };
+    assert_eq!(admin.act("q", "job-03", &Action::Replay).await.unwrap(), Acted::Done);
+    assert_eq!(admin.act("q", "job-07", &discard).await.unwrap(), Acted::Done);
+    for id in ["job-03", "job-07", "unknown"] {
+        assert_eq!(admin.act("q", id, &Action::Replay).await.unwrap(), Acted::NotFound, "{id}");
+    }
+    let left: Vec<String> = ids.into_iter().filter(|id| id != "job-03" && id != "job-07").collect();
+    assert_eq!(list(open(&config), "{}", 100).await, left, "whoever looks");
+    assert_eq!(admin.stats().await.unwrap()[0].dead, 10);
+    let mut source = source(&queue).await;
+    let again = take(&mut source, Duration::from_secs(20)).await.remove(0);
+    let life = life_of(&again.message).unwrap();
+    assert_eq!((life.attempt, life.crashes, life.replay), (0, 0, 1));
+    let mut message = again.message.clone();
+    message.remove_header("windlass-job");
+    let mut before = letter("job-03", "failed");
+    before.remove_header("windlass-failure");
+    assert_eq!(message, before);
+    assert_eq!(ack(again).await, Settled::Done);
+    assert!(take(&mut source, Duration::from_secs(1)).await.is_empty());
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod assignment;
 mod client;
 mod commits;
 pub mod config;
+mod dead;
 mod delays;
 mod names;
 mod progress;

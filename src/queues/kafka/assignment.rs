@@ -11,12 +11,15 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::util::Timeout;
 
-use super::client::{Complaints, PATIENCE, unavailable};
+use super::client::{Complaints, LONGEST_PAUSE, PATIENCE, unavailable};
 use super::commits::{self, Turn};
 use super::config::Start;
 use super::progress::Progress;
 use super::state::{Shared, Spot};
 use super::tracker::Tracker;
+
+/// Between two questions.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Which place a topic belongs to; none for the queue's own.
 pub type PlaceOf = Box<dyn Fn(&str) -> Option<Arc<str>> + Send + Sync>;
@@ -49,7 +52,7 @@ impl ConsumerContext for Assignment {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let increments = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let done = if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            self.arrive(consumer, list).and_then(|()| match increments {
+            self.arrive_at_last(consumer, list).and_then(|()| match increments {
                 true => consumer.incremental_assign(list),
                 false => consumer.assign(list),
             })
@@ -75,6 +78,21 @@ fn spots(list: &TopicPartitionList) -> Vec<Spot> {
 }
 
 impl Assignment {
+    /// As [`Assignment::arrive`], tried again while the cluster does not answer: partitions that are not taken over now are
+    /// offered to nobody again.
+    fn arrive_at_last(&self, consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) -> KafkaResult<()> {
+        let end = Instant::now() + LONGEST_PAUSE / 2;
+        loop {
+            match self.arrive(consumer, list) {
+                Err(error) if Instant::now() < end && !self.shared.state().stopping => {
+                    tracing::warn!("kafka: where the partitions stand is not known yet: {error}; asking again");
+                    drop(self.shared.wait_for_news(self.shared.state(), AGAIN));
+                }
+                answer => return answer,
+            }
+        }
+    }
+
     /// Reads where partitions stand, and has them fetched from there.
     fn arrive(&self, consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) -> KafkaResult<()> {
         let spots = spots(list);

@@ -9,13 +9,14 @@ use tokio::sync::watch;
 
 use super::client::{LONGEST_PAUSE, Options};
 use super::config::KafkaConfig;
+use super::dead::Desk;
 use super::delays::Forwarder;
 use super::names::Names;
 use super::sink::{KafkaSink, Producers, Target};
 use super::source::KafkaSource;
 use super::taker::{Taker, Wish};
 use super::topics::Topics;
-use crate::ports::{Capabilities, Order, Part, Queue, QueueError, Sink, Sort, Source};
+use crate::ports::{Admin, Capabilities, Order, Part, Queue, QueueError, Sink, Sort, Source};
 
 /// How long a consumer of before may take to leave its group.
 const LEAVING: Duration = Duration::from_secs(10);
@@ -183,6 +184,11 @@ impl Queue for KafkaQueue {
             }
         }
         Ok(places)
+    }
+
+    fn admin(&self) -> Option<Arc<dyn Admin>> {
+        let queue = Arc::new(KafkaQueue { home: self.home.clone(), name: self.name.clone(), place: None });
+        Some(Arc::new(Desk { home: self.home.clone(), queue, acting: tokio::sync::Mutex::default() }))
     }
 
     async fn drained(&self) -> Result<bool, QueueError> {

@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use rdkafka::Message as _;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::client::{OURS, Options, PATIENCE, Plain, unavailable};
 use super::config::Create;
+use super::dead::Letter;
 use super::names::Names;
+use super::wire;
 use crate::ports::{Found, Part, QueueError};
 use crate::units::{Span, spell_duration};
 
@@ -202,6 +205,11 @@ impl Topics {
     /// Whether the group has finished everything that lies in some topics. One that is not there holds nothing. Of the
     /// partitions that are ours it is known, ahead of the group, up to where nothing waits.
     pub async fn finished(&self, topics: &[String], ours: HashMap<(String, i32), i64>) -> Result<bool, QueueError> {
+        Ok(self.left(topics, ours).await? == 0)
+    }
+
+    /// How much the group has not finished of what lies in some topics, by offsets.
+    pub async fn left(&self, topics: &[String], ours: HashMap<(String, i32), i64>) -> Result<u64, QueueError> {
         let there = self.list().await?;
         let partitions = |topic: &String| there.get(topic).map_or(&[][..], Vec::as_slice);
         let spots: Vec<(String, i32)> =
@@ -217,15 +225,64 @@ impl Topics {
                 asked.add_partition(topic, *partition);
             }
             let committed = client.committed_offsets(asked, PATIENCE).map_err(failed)?.to_topic_map();
+            let mut left = 0;
             for spot in &spots {
                 let (low, high) = client.fetch_watermarks(&spot.0, spot.1, PATIENCE).map_err(failed)?;
                 let heard = committed.get(spot).and_then(|offset| offset.to_raw()).filter(|at| *at >= 0);
-                if ours.get(spot).copied().or(heard).unwrap_or(low) < high {
-                    return Ok(false);
-                }
+                let at = ours.get(spot).copied().or(heard).unwrap_or(low);
+                left += u64::try_from(high - at.max(low)).unwrap_or(0);
+                left += u64::from(at < 0); // something waits that was fetched
             }
-            Ok(true)
+            Ok(left)
         };
         tokio::task::spawn_blocking(ask).await.map_err(|error| QueueError::Unavailable(error.to_string()))?
     }
+
+    /// Records of a topic from a partition and offset on, partition after partition, at most `most`.
+    pub async fn read(&self, topic: &str, from: (i32, i64), most: usize) -> Result<Vec<Letter>, QueueError> {
+        let (options, topic) = (self.options.clone(), topic.to_owned());
+        let ask = move || {
+            let failed = |error: KafkaError| unavailable(options.brokers(), &error, None);
+            // a group is asked for, but never joined: partitions are assigned by hand, and nothing is committed
+            let mut config = options.consumer("windlass-desk");
+            config.set("enable.partition.eof", "true");
+            let client: BaseConsumer<Asking> = config.create_with_context(Asking::default()).map_err(failed)?;
+            let metadata = client.fetch_metadata(Some(&topic), PATIENCE).map_err(failed)?;
+            let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id());
+            let mut letters = Vec::new();
+            for partition in partitions.filter(|partition| *partition >= from.0) {
+                let (low, high) = client.fetch_watermarks(&topic, partition, PATIENCE).map_err(failed)?;
+                let start = if partition == from.0 { low.max(from.1) } else { low };
+                if start < high && letters.len() < most {
+                    assign(&client, &topic, partition, start).map_err(failed)?;
+                    read_on(&client, most, &mut letters).map_err(failed)?;
+                }
+            }
+            Ok(letters)
+        };
+        tokio::task::spawn_blocking(ask).await.map_err(|error| QueueError::Unavailable(error.to_string()))?
+    }
+}
+
+fn assign(client: &BaseConsumer<Asking>, topic: &str, partition: i32, offset: i64) -> Result<(), KafkaError> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+    client.assign(&list)
+}
+
+/// Reads to the end of the partition that is assigned.
+fn read_on(client: &BaseConsumer<Asking>, most: usize, letters: &mut Vec<Letter>) -> Result<(), KafkaError> {
+    while letters.len() < most {
+        match client.poll(PATIENCE) {
+            Some(Ok(record)) => {
+                let (message, _) = wire::read(&record);
+                let (partition, offset) = (record.partition(), record.offset());
+                letters.push(Letter { partition, offset, message, published: wire::published(&record) });
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
+            Some(Err(error)) => return Err(error),
+            None => return Err(KafkaError::MessageConsumption(Code::OperationTimedOut)),
+        }
+    }
+    Ok(())
 }
