@@ -1,6 +1,8 @@
 //! The conformance suite of executors: one list of cases, run over every kind with real processes.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop")]
 
+#[path = "executors/begun.rs"]
+mod begun;
 #[path = "executors/cases.rs"]
 mod cases;
 #[path = "executors/death.rs"]
