@@ -8,6 +8,7 @@ pub mod explain;
 mod interpolate;
 mod memory;
 mod node;
+pub mod order;
 pub mod pool;
 pub mod problem;
 pub mod queue;

@@ -2,6 +2,7 @@
 
 mod context;
 mod operators;
+mod order;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::outcome::{Outcome, Reason};
 pub use crate::job::decode::facets::{Facets, Sort};
 pub use context::{Context, Stopped};
 pub use operators::{Acted, Action, Admin, Cursor, Entry, Filter, NewJob, Page, QueueStats, State, Submitted};
+pub use order::Order;
 
 /// A place that holds messages: where jobs are taken from and where what comes out is sent.
 #[async_trait]
@@ -92,6 +94,7 @@ pub struct Capabilities {
     /// Attempts and crashes are exact, not an upper bound.
     pub exact_attempts: bool,
     pub honours_priority: bool,
+    pub order: Order,
     /// Its source takes turns over the whole backlog and leaves out the strands that were shut.
     pub chooses: bool,
     /// The longest delay a message can be sent with; `None` is any.

@@ -52,6 +52,7 @@ suite![
     cases::an_acknowledged_message_is_never_seen_again,
     cases::a_dropped_receipt_gives_the_message_back_uncounted,
     cases::messages_given_back_keep_their_turn_in_whatever_order_they_come_back,
+    cases::the_jobs_of_a_key_come_in_the_order_that_the_queue_says_it_keeps,
     cases::a_delayed_message_comes_within_a_second_of_its_time,
     cases::higher_priorities_come_first_and_equal_ones_in_order,
     cases::a_source_keeps_to_the_room_it_is_given,

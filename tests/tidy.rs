@@ -52,6 +52,7 @@ const DIRECTIONS: [(&str, &[&str]); 25] = [
             "expression",
             "job",
             "outcome",
+            "ports",
             "queues",
             "retry",
             "rhythm",

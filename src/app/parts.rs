@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::StartError;
 use super::queues::Systems;
 use crate::config::executor::ExecutorKind;
+use crate::config::order::{Unkept, unkept};
 use crate::config::{self, Config};
 use crate::engine::Shared;
 use crate::engine::exit::Exit;
@@ -24,7 +25,7 @@ use crate::engine::window::Window;
 use crate::executors::command::CommandExecutor;
 use crate::executors::python::PythonExecutor;
 use crate::expression::{Expression, Scope, Wrong};
-use crate::ports::Executor;
+use crate::ports::{Executor, Order};
 use crate::telemetry::{PoolMetrics, Telemetry};
 
 /// By the names of the config.
@@ -142,6 +143,7 @@ impl Bench<'_> {
 
     /// The routes of a pool.
     pub fn routes(&self, name: &str, pool: &config::Pool, metrics: &PoolMetrics) -> Result<Routes, StartError> {
+        in_order(self.config, |queue| Some(self.systems.get(queue).ok()?.queue.capabilities().order))?;
         let table = self.config.route_table().map_err(|_| StartError::Other("two routes take the same jobs".into()))?;
         let routes = self.config.routes.iter().map(|route| self.route(name, pool, route, metrics).map(Arc::new));
         Ok(Routes::new(table, routes.collect::<Result<_, _>>()?))
@@ -183,6 +185,30 @@ impl Bench<'_> {
     }
 }
 
+/// As `check`, of queues that have been opened: only these know for sure how far they keep order.
+fn in_order(config: &Config, order: impl Fn(&str) -> Option<Order>) -> Result<(), StartError> {
+    let refused = |unkept: Unkept| {
+        let Unkept { route, message, fix } = unkept;
+        StartError::Other(format!("routes[{route}].order_by: {message}; {fix}"))
+    };
+    unkept(config, order).into_iter().next().map_or(Ok(()), |unkept| Err(refused(unkept)))
+}
+
 fn misread(route: &config::Route, key: &str, wrong: &Wrong) -> StartError {
     StartError::Other(format!("the route {}: {key}: {}", route.name(), wrong.message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_does_not_start_on_a_queue_that_turns_out_to_keep_less_order_than_is_asked() {
+        let routes = serde_json::json!({ "routes": [{ "type": "t", "run": "x", "order_by": "key" }] });
+        let config = Config { pools: Config::default().pools, ..serde_json::from_value(routes).unwrap() };
+        assert!(in_order(&config, |_| Some(Order::Key)).is_ok());
+        let refused = in_order(&config, |_| Some(Order::Worker)).unwrap_err().to_string();
+        assert!(refused.starts_with("routes[0].order_by: the queue \"jobs\" keeps"), "{refused}");
+        assert!(refused.ends_with("from a queue that keeps order"), "{refused}");
+    }
 }

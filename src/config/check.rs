@@ -3,6 +3,7 @@
 mod expressions;
 mod names;
 mod numbers;
+mod order;
 mod places;
 mod plugins;
 mod schedules;
@@ -12,10 +13,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::Config;
 use super::node::spell;
 use super::problem::{Problem, Severity};
 use super::source::{Purpose, Source, examine};
+use super::{Config, QueueKind};
 
 /// What was found, in the order of the file, errors first.
 #[derive(Clone, Debug, Serialize)]
@@ -76,6 +77,7 @@ pub(super) fn inspect(purpose: Purpose, source: &Source, config: &Config, whole:
     inspection.sharing();
     inspection.routing();
     inspection.numbers();
+    inspection.order(QueueKind::order);
     inspection.places();
     if purpose == Purpose::Work {
         inspection.plugins();

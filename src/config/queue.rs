@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::screen::Screen;
 use crate::expression::{Expression, Scope, Wrong};
 use crate::job::decode::{Decoding, RawType};
+use crate::ports::Order;
 use crate::queues::embedded::config::EmbeddedConfig;
 use crate::queues::kafka::config::KafkaConfig;
 use crate::units::Span;
@@ -108,6 +109,16 @@ impl From<Queue> for Written {
             QueueKind::Embedded(embedded) => Written { embedded: Some(embedded), ..rest },
             QueueKind::Memory(memory) => Written { memory: Some(memory), ..rest },
             QueueKind::Kafka(kafka) => Written { kafka: Some(kafka), ..rest },
+        }
+    }
+}
+
+impl QueueKind {
+    /// How far it keeps the jobs of a key in order, as it is configured. The opened queue says so, too.
+    #[must_use]
+    pub fn order(&self) -> Order {
+        match self {
+            QueueKind::Embedded(_) | QueueKind::Memory(_) => Order::Key,
         }
     }
 }

@@ -44,6 +44,9 @@ pub struct Route {
     /// `key`: jobs of one key run one at a time, in order.
     #[serde(default)]
     pub order_by: Option<OrderBy>,
+    /// How far that order must hold.
+    #[serde(default)]
+    pub order_scope: OrderScope,
     /// How long a key waits for a job that fails.
     #[serde(default)]
     pub order_hold: Hold,
@@ -81,6 +84,17 @@ pub struct Route {
 #[serde(rename_all = "snake_case")]
 pub enum OrderBy {
     Key,
+}
+
+/// How far the order of a key must hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderScope {
+    /// Whichever workers take from the queue.
+    #[default]
+    Queue,
+    /// Within each worker: two of them may run jobs of one key at the same time.
+    Worker,
 }
 
 /// Limits on starts, in this worker.

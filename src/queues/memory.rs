@@ -15,7 +15,8 @@ use crate::clock::{Clock, between};
 use crate::job::Origin;
 use crate::job::{Life, Message};
 use crate::ports::{
-    Capabilities, Delivery, Ending, Outgoing, Queue, QueueError, Receipt, Room, Settled, Sink, Sort, Source, Transfer, Unsettled,
+    Capabilities, Delivery, Ending, Order, Outgoing, Queue, QueueError, Receipt, Room, Settled, Sink, Sort, Source, Transfer,
+    Unsettled,
 };
 use shelf::{Item, Shelf, Token};
 
@@ -143,6 +144,7 @@ impl Queue for MemoryQueue {
             carries_ids: true,
             exact_attempts: true,
             honours_priority: true,
+            order: Order::Key,
             chooses: false,
             longest_delay: None,
             longest_lease: None,

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use windlass::clock::{after, between};
 use windlass::job::decode::facets::sort;
 use windlass::job::{Decoding, Header, Life, Message};
-use windlass::ports::{Delivery, End, Ending, Outgoing, Queue, QueueError, Room, Settled, Source, Transfer};
+use windlass::ports::{Delivery, End, Ending, Order, Outgoing, Queue, QueueError, Room, Settled, Source, Transfer};
 
 use crate::kinds::Kind;
 
@@ -93,6 +93,33 @@ pub async fn messages_given_back_keep_their_turn_in_whatever_order_they_come_bac
         for next in order {
             drop(held.remove(next));
         }
+    }
+}
+
+pub async fn the_jobs_of_a_key_come_in_the_order_that_the_queue_says_it_keeps(kind: Kind) {
+    let queue = kind.queue("q");
+    if queue.capabilities().order == Order::None {
+        return;
+    }
+    for number in 0..60 {
+        let body = format!(r#"{{"id":"{number}","type":"t","key":"k{}"}}"#, number % 3);
+        let message = Message { body: body.into(), key: Some(format!("k{}", number % 3).into()), ..Message::default() };
+        send_with(&queue, Outgoing { message, ..Outgoing::default() }).await;
+    }
+    let mut source = source_of(&queue).await;
+    let (mut seen, mut given_back) = ([const { Vec::new() }; 3], HashSet::new());
+    while seen.iter().map(Vec::len).sum::<usize>() < 60 {
+        let delivery = one(&mut source).await;
+        let job: serde_json::Value = serde_json::from_slice(&delivery.message.body).unwrap();
+        let number: usize = job["id"].as_str().unwrap().parse().unwrap();
+        if number.is_multiple_of(4) && given_back.insert(number) {
+            continue;
+        }
+        ack(delivery).await;
+        seen[number % 3].push(number);
+    }
+    for key in seen {
+        assert!(key.is_sorted(), "{key:?}");
     }
 }
 

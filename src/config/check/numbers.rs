@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Inspection;
 use crate::config::breaker::Breaker;
 use crate::config::executor::{Executor, ExecutorKind};
-use crate::config::route::{ClassRetry, Hold};
+use crate::config::route::{ClassRetry, Hold, OrderScope};
 use crate::config::{Pool, Route};
 use crate::outcome::Class;
 use crate::units::spell_size;
@@ -71,6 +71,9 @@ impl Inspection<'_> {
         }
         if route.order_by.is_none() && route.order_hold != Hold::default() {
             self.warn(&key(&["order_hold"]), "has no effect without order_by: key", "remove it, or write order_by: key");
+        }
+        if route.order_by.is_none() && route.order_scope != OrderScope::default() {
+            self.warn(&key(&["order_scope"]), "has no effect without order_by: key", "remove it, or write order_by: key");
         }
     }
 

@@ -1,4 +1,5 @@
 mod breakers;
+mod order;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -155,7 +156,7 @@ fn shares_and_limits_that_let_no_job_run_are_errors_and_those_without_effect_are
     let yaml = "pools: { p: { from: [jobs], window: { jobs: 0, bytes: 0 }, tenants: { gold: { weight: 0 } } } }\n\
                 executors: { run: { command: { run: [./program] } } }\n\
                 routes: [{ type: a, run: run, weight: 0, concurrency: 0, order_by: key, per_key: { concurrency: 2 } }, \
-                { type: b, run: run, order_hold: forever }, { type: c, run: run, rate_per_worker: 0/s }]\n";
+                { type: b, run: run, order_hold: forever, order_scope: worker }, { type: c, run: run, rate_per_worker: 0/s }]\n";
     finds(
         yaml,
         &[
@@ -167,6 +168,7 @@ fn shares_and_limits_that_let_no_job_run_are_errors_and_those_without_effect_are
             (3, "routes[2].rate_per_worker", "let none start"),
             (3, "routes[0].per_key.concurrency", "one job of a key"),
             (3, "routes[1].order_hold", "without order_by"),
+            (3, "routes[1].order_scope", "without order_by"),
         ],
     );
 }

@@ -12,6 +12,7 @@ use crate::expression::{Expression, Scope, Subject};
 use crate::job::decode::{self, Received};
 use crate::job::{Job, Message, Origin};
 use crate::outcome::Verdict;
+use crate::ports::Order;
 use crate::retry::{Jitter, OnUnknown};
 use crate::units::Span;
 
@@ -47,6 +48,8 @@ pub enum Fate {
         executor: String,
         kind: &'static str,
         policy: Treatment,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        order: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         unique: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -140,6 +143,7 @@ fn fate(config: &Config, pool: &Pool, queue: &str, job: &Job) -> Result<Fate, St
     let table = config.route_table().map_err(|_| "two routes take the same jobs: see windlass check".to_owned())?;
     let route = table.find(&job.kind, job.version.as_deref()).and_then(|number| config.routes.get(number));
     let exits = exits(config, pool, queue, route);
+    let order = route.and_then(|route| order(route, config.queues.get(queue), job));
     let (unique, then) = (route.and_then(|route| unique(route, job)), route.and_then(|route| then(route, queue)));
     let job = fields(job);
     Ok(match route {
@@ -150,11 +154,21 @@ fn fate(config: &Config, pool: &Pool, queue: &str, job: &Job) -> Result<Fate, St
             executor: route.run.clone(),
             kind: config.executors.get(&route.run).map_or("unknown", |executor| executor.kind.word()),
             policy: treatment(route, pool),
+            order,
             unique,
             then,
             exits,
         },
     })
+}
+
+/// Which other jobs it waits for.
+fn order(route: &Route, queue: Option<&Queue>, job: &Job) -> Option<String> {
+    route.order_by?;
+    let Some(key) = &job.key else { return Some("none: it has no key".into()) };
+    let whole = queue.is_none_or(|queue| queue.kind.order() == Order::Key);
+    let scope = if whole { "" } else { ", in each worker alone" };
+    Some(format!("after every earlier job with the key {key:?}{scope}"))
 }
 
 /// Which other jobs are discarded on account of this one.
@@ -233,12 +247,12 @@ impl fmt::Display for Explanation {
                 fact(f, "route", &format!("none: waits up to {}, then dead-lettered as no_route", spell(*no_route)))?;
                 exits.fmt(f)
             }
-            Fate::Runs { job, route, executor, kind, policy, unique, then, exits } => {
+            Fate::Runs { job, route, executor, kind, policy, order, unique, then, exits } => {
                 job.fmt(f)?;
                 fact(f, "route", route)?;
                 fact(f, "runs on", &format!("{executor} ({kind}), up to {} a run", spell(policy.timeout)))?;
                 policy.fmt(f)?;
-                for (label, sentence) in [("unique", unique), ("then", then)] {
+                for (label, sentence) in [("order", order), ("unique", unique), ("then", then)] {
                     if let Some(sentence) = sentence {
                         fact(f, label, sentence)?;
                     }

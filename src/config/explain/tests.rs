@@ -105,6 +105,18 @@ fn a_job_that_its_queue_does_not_take_is_told_its_end() {
 }
 
 #[test]
+fn what_a_job_in_order_waits_for_is_told() {
+    let route = "run: shell\n    order_by: key";
+    let (_folder, loaded) = loaded(&CONFIG.replace("type: report\n    run: shell", &format!("type: report\n    {route}")));
+    let end =
+        |body: &str| explain_message(&loaded.config, None, &Message::of(body.to_owned()), Timestamp::now()).unwrap().to_string();
+    let told = end(r#"{"type":"report","key":"k"}"#);
+    assert!(told.contains("order         after every earlier job with the key \"k\"\n"), "{told}");
+    assert!(end(r#"{"type":"report"}"#).contains("order         none: it has no key"));
+    assert!(!end(r#"{"type":"image.x","version":"2"}"#).contains("order  "));
+}
+
+#[test]
 fn what_a_route_says_about_other_jobs_is_told() {
     let route = "run: shell\n    unique: { key: data.order, for: 1h }\n    then: report.mail";
     let (_folder, loaded) = loaded(&CONFIG.replace("type: report\n    run: shell", &format!("type: report\n    {route}")));

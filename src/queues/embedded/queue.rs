@@ -12,7 +12,7 @@ use super::receipt::{EmbeddedReceipt, Issuer};
 use super::store::{MAX_MESSAGE, Store};
 use super::waiting::Waiting;
 use crate::job::Origin;
-use crate::ports::{Capabilities, Delivery, Outgoing, Queue, QueueError, Room, Sink, Sort, Source, Strand};
+use crate::ports::{Capabilities, Delivery, Order, Outgoing, Queue, QueueError, Room, Sink, Sort, Source, Strand};
 
 pub(super) struct EmbeddedQueue {
     /// Held so that the store stays open.
@@ -45,6 +45,7 @@ impl Queue for EmbeddedQueue {
             carries_ids: true,
             exact_attempts: true,
             honours_priority: true,
+            order: Order::Key,
             chooses: true,
             longest_delay: None,
             longest_lease: None,
