@@ -21,6 +21,10 @@ macro_rules! of_every_kind {
     ($cases:tt) => {
         tests_of_a_kind! { memory "current_thread" [] $cases }
         tests_of_a_kind! { embedded "multi_thread" [] $cases }
+        #[cfg(feature = "rabbitmq")]
+        tests_of_a_kind! { rabbitmq "multi_thread" [#[ignore = "needs a server of RabbitMQ"]] $cases }
+        #[cfg(feature = "rabbitmq")]
+        tests_of_a_kind! { rabbitmq_single "multi_thread" [#[ignore = "needs a server of RabbitMQ"]] $cases }
     };
 }
 

@@ -10,10 +10,14 @@ use crate::ports::Queue;
 ///
 /// # Errors
 /// What is wrong with its block, or that this build has no such kind.
-pub fn open(_name: &str, kind: &QueueKind, _base: &Path) -> Result<Option<Arc<dyn Queue>>, String> {
+pub fn open(name: &str, kind: &QueueKind, base: &Path) -> Result<Option<Arc<dyn Queue>>, String> {
     match kind {
         QueueKind::Embedded(_) | QueueKind::Memory(_) => Ok(None),
         QueueKind::Kafka(_) => Err(absent(kind.name())),
+        #[cfg(feature = "rabbitmq")]
+        QueueKind::Rabbitmq(config) => Ok(Some(Arc::new(crate::queues::rabbitmq::RabbitmqQueue::new(name, config, base)?))),
+        #[cfg(not(feature = "rabbitmq"))]
+        QueueKind::Rabbitmq(_) => Err(absent(kind.name())),
     }
 }
 
