@@ -116,17 +116,20 @@ impl Shelf {
 
     /// Notes the mark that was found.
     pub fn looked(&self, turn: Turn, name: &str, found: Option<(Life, u32)>) {
-        let mut inner = self.inner();
+        let mut guard = self.inner();
+        let inner = &mut *guard;
         if turn.channel != inner.channel {
             return;
         }
         let Some(item) = inner.ready.get_mut(&turn.number) else { return };
+        inner.bytes -= item.message.size();
         item.mark = Mark::None;
         if let Some((life, deliveries)) = found {
             item.mark = Mark::Written(name.to_owned());
             item.unsettled = item.deliveries.saturating_sub(deliveries);
             item.message.set_header(JOB_HEADER, life.to_json());
         }
+        inner.bytes += item.message.size();
     }
 
     /// Hands out what fits into `room`, in turn.

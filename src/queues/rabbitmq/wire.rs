@@ -169,7 +169,8 @@ pub(super) fn write(outgoing: &Outgoing, due: Option<Timestamp>, key: Option<&Ke
         table.insert(short(KEY)?, values::text(bytes));
     }
     if let Some(due) = due {
-        table.insert(short(DUE)?, AMQPValue::LongLongInt(due.as_millisecond()));
+        // never before its time: rounded up
+        table.insert(short(DUE)?, AMQPValue::LongLongInt(due.as_millisecond() + 1));
     }
     let size: usize = table.inner().iter().map(|(name, value)| name.as_str().len() + values::size(value) + 6).sum();
     if size > MOST_HEADERS {
