@@ -11,7 +11,7 @@ async fn told(config: &RabbitmqConfig) -> [String; 2] {
     let mut source = source_of(&queue).await;
     let taking = tokio::time::timeout(LONG, source.next(ROOM)).await.expect("no word").err().expect("it cannot work");
     let sending =
-        tokio::time::timeout(LONG, queue.sink().send(message("a"))).await.expect("no word").err().expect("it cannot work");
+        tokio::time::timeout(LONG, queue.sink().send(message("a"))).await.expect("no word").expect_err("it cannot work");
     [taking.to_string(), sending.to_string()]
 }
 

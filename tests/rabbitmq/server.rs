@@ -38,6 +38,11 @@ impl Server {
         script("ctl", self.directory.path(), arguments);
     }
 
+    /// As [`Server::ctl`]; what it prints.
+    pub fn ask(&self, arguments: &[&str]) -> String {
+        script("ctl", self.directory.path(), arguments)
+    }
+
     pub fn config(&self, name: &str) -> RabbitmqConfig {
         RabbitmqConfig { topology: Topology::Declare, ..RabbitmqConfig::at(&self.url, name) }
     }
@@ -54,10 +59,11 @@ impl Drop for Server {
     }
 }
 
-fn script(command: &str, directory: &Path, arguments: &[&str]) {
+fn script(command: &str, directory: &Path, arguments: &[&str]) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("servers/rabbitmq");
     let output = Command::new(path).arg(command).arg(directory).args(arguments).output().unwrap();
     assert!(output.status.success(), "{command} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 pub fn open(name: &str, config: &RabbitmqConfig) -> Arc<dyn Queue> {
