@@ -10,8 +10,14 @@ mod batches;
 mod beyond;
 #[path = "chaos/fleet.rs"]
 mod fleet;
+#[cfg(feature = "kafka")]
+#[path = "chaos/kafka.rs"]
+mod kafka;
 #[path = "chaos/ledger.rs"]
 mod ledger;
+#[cfg(feature = "kafka")]
+#[path = "support/server.rs"]
+mod server;
 #[path = "chaos/world.rs"]
 mod world;
 

@@ -11,6 +11,9 @@ mod kinds;
 mod operators;
 #[path = "conformance/parking.rs"]
 mod parking;
+#[cfg(any(feature = "kafka", feature = "rabbitmq"))]
+#[path = "support/server.rs"]
+mod server;
 #[path = "conformance/state.rs"]
 mod state;
 mod support;
@@ -25,6 +28,8 @@ macro_rules! of_every_kind {
         tests_of_a_kind! { rabbitmq "multi_thread" [#[ignore = "needs a server of RabbitMQ"]] $cases }
         #[cfg(feature = "rabbitmq")]
         tests_of_a_kind! { rabbitmq_single "multi_thread" [#[ignore = "needs a server of RabbitMQ"]] $cases }
+        #[cfg(feature = "kafka")]
+        tests_of_a_kind! { kafka "multi_thread" [#[ignore = "needs Kafka: ./test brings it"]] $cases }
     };
 }
 

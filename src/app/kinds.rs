@@ -11,13 +11,15 @@ use crate::ports::Queue;
 /// # Errors
 /// What is wrong with its block, or that this build has no such kind.
 pub fn open(name: &str, kind: &QueueKind, base: &Path) -> Result<Option<Arc<dyn Queue>>, String> {
+    let _ = (name, base);
     match kind {
         QueueKind::Embedded(_) | QueueKind::Memory(_) => Ok(None),
-        QueueKind::Kafka(_) => Err(absent(kind.name())),
+        #[cfg(feature = "kafka")]
+        QueueKind::Kafka(config) => Ok(Some(crate::queues::kafka::open(name, config, base)?)),
         #[cfg(feature = "rabbitmq")]
         QueueKind::Rabbitmq(config) => Ok(Some(Arc::new(crate::queues::rabbitmq::RabbitmqQueue::new(name, config, base)?))),
-        #[cfg(not(feature = "rabbitmq"))]
-        QueueKind::Rabbitmq(_) => Err(absent(kind.name())),
+        #[expect(unreachable_patterns, reason = "a build may have all kinds")]
+        other => Err(absent(other.name())),
     }
 }
 

@@ -284,3 +284,16 @@ fn facts(config: &Config, shared: &Shared) -> WorkerFacts {
         pools: pools.collect(),
     }
 }
+
+/// The queues of a config that lie on brokers, for what is done about them without a worker.
+///
+/// # Errors
+/// Which one has a wrong block, or is of a kind that this build has not.
+pub fn brokers(config: &Config, base: &Path) -> Result<BTreeMap<String, Arc<dyn Queue>>, StartError> {
+    let mut found = BTreeMap::new();
+    for (name, queue) in &config.queues {
+        let opened = kinds::open(name, &queue.kind, base).map_err(|why| StartError::Queue { name: name.clone(), why })?;
+        found.extend(opened.map(|queue| (name.clone(), queue)));
+    }
+    Ok(found)
+}

@@ -1,5 +1,7 @@
 //! `windlass queues`: their counts, and a switch that stops handing out their jobs.
 
+mod parts;
+
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -25,6 +27,8 @@ enum Command {
     List(List),
     Pause(Pause),
     Resume(Resume),
+    Create(Create),
+    Check(Check),
 }
 
 /// List the queues with the counts of their jobs
@@ -55,12 +59,38 @@ struct Resume {
     queue: String,
 }
 
+/// Make what queues of brokers need and is missing: topics, queues, exchanges
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  windlass queues create          shows the plan and changes nothing
+  windlass queues create --yes    makes what is missing; what is there is never changed")]
+struct Create {
+    /// Carry out the plan
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Compare what queues of brokers need with what is there
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  windlass queues check           ends with 1 when something is missing or otherwise than it must be")]
+struct Check {}
+
 pub(super) async fn run(queues: Queues, globals: &Globals, screen: &mut Screen) -> Result<Exit, Failure> {
-    let session = Session::open(queues.reach.target(globals)?, Missing::Refuse).await?;
+    let target = queues.reach.target(globals)?;
+    match queues.command {
+        Command::Create(Create { yes }) => return parts::create(&target, yes, screen).await,
+        Command::Check(Check {}) => return parts::check(&target, screen).await,
+        _ => {}
+    }
+    let session = Session::open(target, Missing::Refuse).await?;
     let done = match queues.command {
         Command::List(List {}) => list(&session, screen).await,
         Command::Pause(Pause { queue }) => switch(&session, &queue, "pause", screen).await,
         Command::Resume(Resume { queue }) => switch(&session, &queue, "resume", screen).await,
+        Command::Create(_) | Command::Check(_) => Ok(Exit::Done), // above, without a worker
     };
     session.close().await;
     done

@@ -30,16 +30,12 @@ use topology::{Role, Wanted};
 
 /// What stands between a queue's name and that of a place where its messages are parked.
 const PARKED: &str = ".parked.";
-/// Where jobs wait that no route matches.
-const NO_ROUTE: &str = "no-route";
 
 /// A queue of RabbitMQ, or a place beside one. Nothing is connected before it is used.
 pub struct RabbitmqQueue {
     system: Arc<System>,
     /// The name of its block in the config.
     block: Arc<str>,
-    /// The block of the queue itself, also where this is a place beside it.
-    origin: Arc<str>,
     /// The queue itself, also where this is a place beside it.
     home: Arc<str>,
     wanted: Wanted,
@@ -59,7 +55,6 @@ impl RabbitmqQueue {
         Ok(RabbitmqQueue {
             system: Arc::new(System::new(&config, password.as_deref())?),
             block: block.into(),
-            origin: block.into(),
             wanted: Wanted { name: name.clone(), role: Role::Jobs { single: config.single_active_consumer } },
             home: name,
         })
@@ -73,8 +68,8 @@ impl RabbitmqQueue {
         Wanted { name: format!("{}{PARKED}{name}", self.home).into(), role: Role::Parked { home: self.home.clone() } }
     }
 
-    fn all(&self) -> [Wanted; 3] {
-        [self.wanted.clone(), self.dead(), self.place(NO_ROUTE)]
+    fn all(&self, places: &[Arc<str>]) -> Vec<Wanted> {
+        [self.wanted.clone(), self.dead()].into_iter().chain(places.iter().map(|place| self.place(place))).collect()
     }
 }
 
@@ -104,7 +99,7 @@ impl Queue for RabbitmqQueue {
     }
 
     async fn source(&self, _sort: Sort) -> Result<Box<dyn Source>, QueueError> {
-        let (origin, queue) = (self.origin.clone(), self.wanted.name.clone());
+        let (origin, queue) = (self.home.clone(), self.wanted.name.clone());
         let (shelf, channel) = (Shelf::default(), Mutex::default());
         let issuer = Issuer { system: self.system.clone(), origin, queue, shelf, channel };
         Ok(match self.wanted.role {
@@ -124,13 +119,7 @@ impl Queue for RabbitmqQueue {
     fn parked(&self, name: &str) -> Arc<dyn Queue> {
         let wanted = self.place(name);
         let block = wanted.name.clone();
-        Arc::new(RabbitmqQueue {
-            system: self.system.clone(),
-            block,
-            origin: self.origin.clone(),
-            home: self.home.clone(),
-            wanted,
-        })
+        Arc::new(RabbitmqQueue { system: self.system.clone(), block, home: self.home.clone(), wanted })
     }
 
     async fn places(&self) -> Result<Vec<Arc<str>>, QueueError> {
@@ -138,12 +127,12 @@ impl Queue for RabbitmqQueue {
         Ok(places.iter().cloned().collect())
     }
 
-    async fn parts(&self) -> Result<Vec<Part>, QueueError> {
-        self.system.topology.look(&self.system.sending, &self.all()).await
+    async fn parts(&self, places: &[Arc<str>]) -> Result<Vec<Part>, QueueError> {
+        self.system.topology.look(&self.system.sending, &self.all(places)).await
     }
 
-    async fn create(&self) -> Result<(), QueueError> {
-        self.system.topology.create(&self.system.sending, &self.all()).await
+    async fn create(&self, places: &[Arc<str>]) -> Result<(), QueueError> {
+        self.system.topology.create(&self.system.sending, &self.all(places)).await
     }
 
     async fn close(&self) {

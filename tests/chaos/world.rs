@@ -57,7 +57,7 @@ telemetry: { listen: null }
 
 /// A plugin by the text of the protocol: writes its start and its end into the ledger; fails at times; the poison kills
 /// its worker; nothing can be done while there is a file that says so.
-const JOB: &str = r#"
+pub const JOB: &str = r#"
 import json
 import os
 import signal

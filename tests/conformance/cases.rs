@@ -58,7 +58,7 @@ pub async fn what_is_sent_is_delivered_to_the_byte(kind: Kind) {
     let delivery = one(&mut source_of(&queue).await).await;
     assert_eq!(delivery.message, message);
     let id = queue.capabilities().carries_ids.then_some("id-1");
-    assert_eq!((&*delivery.origin.queue, delivery.origin.id.as_deref(), delivery.unsettled), (queue.name(), id, 0));
+    assert_eq!((&*delivery.origin.queue, delivery.origin.id.as_deref(), delivery.unsettled), (&*kind.address("q"), id, 0));
 }
 
 pub async fn an_acknowledged_message_is_never_seen_again(kind: Kind) {

@@ -16,12 +16,19 @@ type Open = dyn Fn(&str) -> Arc<dyn Queue> + Send + Sync;
 pub struct Kind {
     open: Box<Open>,
     admin: Option<Arc<dyn Admin>>,
+    /// How the system calls a queue, where it is not by its name here.
+    address: Box<dyn Fn(&str) -> String + Send + Sync>,
     _directory: Option<tempfile::TempDir>,
 }
 
 impl Kind {
     pub fn queue(&self, name: &str) -> Arc<dyn Queue> {
         (self.open)(name)
+    }
+
+    /// What its deliveries say they come from.
+    pub fn address(&self, name: &str) -> String {
+        (self.address)(name)
     }
 
     /// What operators act through, of a kind that says `operated`.
@@ -32,7 +39,12 @@ impl Kind {
 
 pub fn memory() -> Kind {
     let memory = Memory::new(Clock::System, 100_000);
-    Kind { open: Box::new(move |name| Arc::new(memory.queue(name))), admin: None, _directory: None }
+    Kind {
+        open: Box::new(move |name| Arc::new(memory.queue(name))),
+        admin: None,
+        address: Box::new(str::to_owned),
+        _directory: None,
+    }
 }
 
 pub fn embedded() -> Kind {
@@ -40,26 +52,64 @@ pub fn embedded() -> Kind {
     let config = EmbeddedConfig { path: directory.path().join("windlass.db"), ..EmbeddedConfig::default() };
     let store = Store::open(StoreOptions::from(&config)).unwrap();
     let admin = Some(store.clone() as Arc<dyn Admin>);
-    Kind { open: Box::new(move |name| store.queue(name, name)), admin, _directory: Some(directory) }
+    Kind {
+        open: Box::new(move |name| store.queue(name, name)),
+        admin,
+        address: Box::new(str::to_owned),
+        _directory: Some(directory),
+    }
 }
 
-/// The address of a server that `./test` has brought.
-#[cfg(feature = "rabbitmq")]
-fn server(name: &str) -> String {
-    let variable = format!("WINDLASS_TEST_{name}");
-    std::env::var(&variable).unwrap_or_else(|_| panic!("{variable} is not set: ./test brings a server, ./dev up too"))
+/// Waits for what a queue of a broker needs, within a test.
+#[cfg(feature = "kafka")]
+fn wait<T>(work: impl Future<Output = T>) -> T {
+    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(work))
+}
+
+/// Topics of their own for each test, each of one partition: what is sent is in one order.
+#[cfg(feature = "kafka")]
+pub fn kafka() -> Kind {
+    use windlass::queues::kafka::config::{Create, KafkaConfig};
+
+    let brokers = crate::server::server("kafka");
+    let prefix = format!("t{}", uuid::Uuid::now_v7().simple());
+    let start = prefix.clone();
+    let topic = move |name: &str| match name.strip_suffix(".dead") {
+        Some(home) => format!("{start}-{home}.{start}-{home}.dead"),
+        None => format!("{start}-{name}"),
+    };
+    let address = topic.clone();
+    let queues = std::sync::Mutex::new(std::collections::HashMap::<String, Arc<dyn Queue>>::new());
+    let open = move |name: &str| {
+        let mut queues = queues.lock().unwrap();
+        if let Some(queue) = queues.get(name) {
+            return queue.clone();
+        }
+        let config = KafkaConfig {
+            delays: format!("{prefix}.delay"),
+            group: topic(name), // members of one group wait for each other
+            create: Create { partitions: 1, ..Create::default() },
+            ..KafkaConfig::at(&brokers, &topic(name))
+        };
+        let queue = windlass::queues::kafka::open(name, &config, std::path::Path::new("")).unwrap();
+        wait(queue.create(&["shut".into()])).unwrap();
+        queues.insert(name.to_owned(), queue.clone());
+        queue
+    };
+    Kind { open: Box::new(open), admin: None, address: Box::new(address), _directory: None }
 }
 
 #[cfg(feature = "rabbitmq")]
 fn rabbit(single: bool) -> Kind {
-    let (url, prefix) = (server("RABBITMQ"), uuid::Uuid::now_v7());
+    let (url, prefix) = (crate::server::server("rabbitmq"), uuid::Uuid::now_v7());
     let open = move |name: &str| {
         let mut config = config::RabbitmqConfig::at(&url, &format!("{prefix}.{name}"));
         config.topology = config::Topology::Declare;
         config.single_active_consumer = single && !name.ends_with(".dead");
         Arc::new(RabbitmqQueue::new(name, &config, std::path::Path::new(".")).unwrap()) as Arc<dyn Queue>
     };
-    Kind { open: Box::new(open), admin: None, _directory: None }
+    let address = move |name: &str| format!("{prefix}.{name}");
+    Kind { open: Box::new(open), admin: None, address: Box::new(address), _directory: None }
 }
 
 #[cfg(feature = "rabbitmq")]

@@ -14,6 +14,8 @@ use crate::kinds::Kind;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SOON: Duration = Duration::from_millis(300);
+/// Long enough for two messages to be parked before it on any queue.
+const LATER: Duration = Duration::from_secs(2);
 
 /// Moves a delivery as the engine does: in one step where the queue can, else published and then acknowledged.
 async fn park(queue: &Arc<dyn Queue>, delivery: Delivery, until: Timestamp) {
@@ -73,7 +75,7 @@ pub async fn what_is_parked_for_too_long_comes_back_into_its_queue(kind: Kind) {
             let mut parked = source_of(&queue.parked("shut")).await;
             held = Some((one(&mut parked).await, parked));
         }
-        let until = after(Timestamp::now(), SOON);
+        let until = after(Timestamp::now(), LATER);
         park_all(&queue, &mut source, &["a", "b"], until).await;
         let mut back = vec![one(&mut source).await];
         if back.len() < 2 {
@@ -141,7 +143,7 @@ pub async fn what_leaves_a_parked_place_goes_where_its_queue_would_send_it(kind:
         ack(dead).await;
     }
     let again = one(&mut source).await;
-    assert_eq!((&*again.origin.queue, body(&again)), ("q", "later".into()));
+    assert_eq!((&*again.origin.queue, body(&again)), (&*kind.address("q"), "later".into()));
     let dead = one(&mut source_of(&kind.queue("q.dead")).await).await;
     assert_eq!(body(&dead), "dead");
     nothing_more(&mut parked).await;

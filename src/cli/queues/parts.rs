@@ -1,0 +1,87 @@
+//! `windlass queues create` and `check`: what queues of brokers need, the plan first.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::app::brokers;
+use crate::cli::screen::Screen;
+use crate::cli::session::Target;
+use crate::cli::{Exit, Failure};
+use crate::config::Config;
+use crate::ports::{Found, Part, Queue};
+
+/// Where jobs without a route wait.
+const NO_ROUTE: &str = "no-route";
+
+/// A queue with its parts.
+struct Needs {
+    name: String,
+    queue: Arc<dyn Queue>,
+    parts: Vec<Part>,
+}
+
+pub(super) async fn create(target: &Target, yes: bool, screen: &mut Screen) -> Result<Exit, Failure> {
+    let places = places(&target.config);
+    let needs = needs(target, &places).await?;
+    let missing = needs.iter().flat_map(|needs| &needs.parts).filter(|part| part.found == Found::Missing).count();
+    tell(&needs, screen)?;
+    if missing == 0 || !yes {
+        let sentence = match missing {
+            0 => "nothing is missing".to_owned(),
+            missing => format!("{missing} would be made: --yes makes them"),
+        };
+        screen.answer(&json!({ "missing": missing, "made": 0 }), &sentence)?;
+        return Ok(Exit::Done);
+    }
+    for Needs { name, queue, .. } in &needs {
+        queue.create(&places).await.map_err(|error| Failure::unavailable(format!("queues.{name}: {error}")))?;
+    }
+    screen.answer(&json!({ "missing": missing, "made": missing }), &format!("{missing} made"))?;
+    Ok(Exit::Done)
+}
+
+pub(super) async fn check(target: &Target, screen: &mut Screen) -> Result<Exit, Failure> {
+    let needs = needs(target, &places(&target.config)).await?;
+    tell(&needs, screen)?;
+    let wrong = needs.iter().flat_map(|needs| &needs.parts).filter(|part| part.found != Found::AsWanted).count();
+    let sentence = if wrong == 0 { "all is there".to_owned() } else { format!("{wrong} are missing or otherwise") };
+    screen.answer(&json!({ "wrong": wrong }), &sentence)?;
+    Ok(if wrong == 0 { Exit::Done } else { Exit::Failed })
+}
+
+/// Every executor that a route names may be shut, and has a place for its jobs then.
+fn places(config: &Config) -> Vec<Arc<str>> {
+    let named: BTreeSet<&str> = config.routes.iter().map(|route| route.run.as_str()).chain([NO_ROUTE]).collect();
+    named.into_iter().map(Into::into).collect()
+}
+
+async fn needs(target: &Target, places: &[Arc<str>]) -> Result<Vec<Needs>, Failure> {
+    let queues = brokers(&target.config, &target.base).map_err(|error| Failure::usage(error.to_string()))?;
+    if queues.is_empty() {
+        return Err(Failure::usage("no queue of this config lies on a broker: the others need nothing made"));
+    }
+    let mut needs = Vec::new();
+    for (name, queue) in queues {
+        let parts = queue.parts(places).await;
+        let parts = parts.map_err(|error| Failure::unavailable(format!("queues.{name}: {error}")))?;
+        needs.push(Needs { name, queue, parts });
+    }
+    Ok(needs)
+}
+
+fn tell(needs: &[Needs], screen: &mut Screen) -> Result<(), Failure> {
+    for Needs { name, parts, .. } in needs {
+        for part in parts {
+            let found = match &part.found {
+                Found::AsWanted => "there".to_owned(),
+                Found::Missing => "missing".to_owned(),
+                Found::Differs(why) => format!("otherwise: {why}"),
+            };
+            let document = json!({ "queue": name, "name": part.name, "what": part.what, "found": part.found });
+            screen.answer(&document, &format!("{name}: {} ({}): {found}", part.name, part.what))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! Kafka: topics with groups. One thread polls and commits for everybody (`taker.rs`); what is taken, finished and held lies in
+//! one state behind a lock (`state.rs`), each partition's progress in `tracker.rs`, and what a group remembers of it in
+//! `progress.rs`. Retries wait in delay topics that a forwarder serves (`delays.rs`).
+
+mod assignment;
+mod client;
+mod commits;
+pub mod config;
+mod delays;
+mod names;
+mod progress;
+mod queue;
+mod receipt;
+mod sink;
+mod source;
+mod state;
+mod taker;
+mod topics;
+mod tracker;
+mod wire;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::ports::Queue;
+use config::KafkaConfig;
+
+/// Opens a queue; nothing is connected before it is taken from, sent to or asked.
+///
+/// # Errors
+/// What is wrong with its block.
+pub fn open(name: &str, config: &KafkaConfig, base: &Path) -> Result<Arc<dyn Queue>, String> {
+    config.fault().map_err(|(key, why)| format!("kafka.{key}: {why}"))?;
+    let options = client::Options::new(config, base)?;
+    Ok(Arc::new(queue::KafkaQueue::new(name, config, options)?))
+}

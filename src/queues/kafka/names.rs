@@ -1,0 +1,114 @@
+//! The topics of a queue: its own, and those beside it, which carry the group's name so that groups do not meet.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::config::KafkaConfig;
+
+/// The tiers of delay, longest first, each with a topic of its own.
+pub const TIERS: [(Duration, &str); 6] = [
+    (Duration::from_secs(3600), "1h"),
+    (Duration::from_secs(600), "10m"),
+    (Duration::from_secs(120), "2m"),
+    (Duration::from_secs(30), "30s"),
+    (Duration::from_secs(5), "5s"),
+    (Duration::from_secs(1), "1s"),
+];
+
+/// What the topics of one queue are called.
+#[derive(Clone, Debug)]
+pub struct Names {
+    pub topic: Arc<str>,
+    pub group: Arc<str>,
+    /// `<topic>.<group>`, what those beside it begin with.
+    pub queue: Arc<str>,
+    delays: Arc<str>,
+}
+
+impl Names {
+    pub fn new(block: &str, config: &KafkaConfig) -> Self {
+        let topic = config.topic.as_deref().unwrap_or(block);
+        Names {
+            topic: topic.into(),
+            group: config.group.as_str().into(),
+            queue: format!("{topic}.{}", config.group).into(),
+            delays: config.delays.as_str().into(),
+        }
+    }
+
+    /// Where retries come back, and whatever else comes back at its time.
+    pub fn retry(&self) -> String {
+        format!("{}.retry", self.queue)
+    }
+
+    pub fn dead(&self) -> String {
+        format!("{}.dead", self.queue)
+    }
+
+    /// Names the dead letters that operators have dealt with.
+    pub fn handled(&self) -> String {
+        format!("{}.dead.handled", self.queue)
+    }
+
+    pub fn parked(&self, place: &str) -> String {
+        format!("{}.parked.{place}", self.queue)
+    }
+
+    /// The place whose topic this is.
+    pub fn place_of<'t>(&self, topic: &'t str) -> Option<&'t str> {
+        topic.strip_prefix(&*self.queue)?.strip_prefix(".parked.")
+    }
+
+    pub fn delay(&self, tier: &str) -> String {
+        format!("{}.{tier}", self.delays)
+    }
+
+    pub fn delays(&self) -> Vec<String> {
+        TIERS.iter().map(|(_, tier)| self.delay(tier)).collect()
+    }
+
+    /// The group of those who serve the delay topics.
+    pub fn forwarders(&self) -> String {
+        match self.delays.strip_suffix(".delay") {
+            Some(start) => format!("{start}-forwarder"),
+            None => format!("{}-forwarder", self.delays),
+        }
+    }
+
+    /// The topic of the longest tier that fits into a delay; what is shorter than all waits in the shortest.
+    pub fn tier(&self, delay: Duration) -> String {
+        let fits = TIERS.iter().find(|(span, _)| *span <= delay);
+        self.delay(fits.map_or(TIERS[TIERS.len() - 1].1, |(_, tier)| tier))
+    }
+
+    /// How long a record waits in a delay topic.
+    pub fn span(&self, topic: &str) -> Option<Duration> {
+        let tier = topic.strip_prefix(&*self.delays)?.strip_prefix('.')?;
+        TIERS.iter().find(|(_, name)| *name == tier).map(|(span, _)| *span)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_beside_a_queue_carry_its_group_and_delays_are_shared() {
+        let names = Names::new("block", &KafkaConfig::at("b:1", "orders"));
+        assert_eq!((&*names.retry(), &*names.dead()), ("orders.windlass.retry", "orders.windlass.dead"));
+        assert_eq!(names.place_of("orders.windlass.parked.thumbs"), Some("thumbs"));
+        assert_eq!((names.place_of("orders.other.parked.x"), names.place_of("orders.windlass.retry")), (None, None));
+        assert_eq!(names.forwarders(), "windlass-forwarder");
+    }
+
+    #[test]
+    fn a_delay_is_served_by_the_longest_tier_that_fits() {
+        let names = Names::new("block", &KafkaConfig::at("b:1", "orders"));
+        for (millis, tier) in [(0, "1s"), (999, "1s"), (4_999, "1s"), (5_000, "5s"), (119_999, "30s"), (90_000_000, "1h")] {
+            let topic = names.tier(Duration::from_millis(millis));
+            assert_eq!(topic, format!("windlass.delay.{tier}"));
+            assert!(names.span(&topic).unwrap() <= Duration::from_millis(millis.max(1000)));
+        }
+        assert_eq!(names.span("windlass.delayed.1s"), None);
+    }
+}

@@ -1,0 +1,180 @@
+//! The topics that a queue needs: which are there, how they are, and those that are missing made.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode as Code;
+
+use super::client::{OURS, Options, PATIENCE, Plain, unavailable};
+use super::config::Create;
+use super::names::Names;
+use crate::ports::{Found, Part, QueueError};
+use crate::units::{Span, spell_duration};
+
+/// A topic as it should be.
+struct Wanted {
+    name: String,
+    partitions: u16,
+    settings: Vec<(&'static str, String)>,
+    what: String,
+}
+
+/// The topics of one queue on their cluster.
+pub struct Topics {
+    pub options: Options,
+    pub names: Names,
+    pub create: Create,
+}
+
+impl Topics {
+    fn wanted(&self, places: &[Arc<str>]) -> Vec<Wanted> {
+        let size = ("max.message.bytes", (self.options.max_message + OURS).to_string());
+        let ever =
+            || vec![("retention.ms", "-1".to_owned()), ("retention.bytes", "-1".into()), ("cleanup.policy", "delete".into())];
+        let partitions = self.create.partitions;
+        let mut own = vec![size.clone(), ("cleanup.policy", "delete".into())];
+        let mut kept = "as long as the cluster says".to_owned();
+        if let Some(Span(retention)) = self.create.retention {
+            own.push(("retention.ms", retention.as_millis().to_string()));
+            kept = format!("for {}", spell_duration(retention));
+        }
+        let what = |partitions: u16, kept: &str| format!("topic, {partitions} partitions, kept {kept}");
+        let topic = self.names.topic.to_string();
+        let mut wanted = vec![Wanted { name: topic, partitions, settings: own, what: what(partitions, &kept) }];
+        let beside = [self.names.retry(), self.names.dead()].into_iter();
+        let beside = beside.chain(places.iter().map(|place| self.names.parked(place))).map(|name| (name, partitions));
+        let few = self.names.delays().into_iter().chain([self.names.handled()]);
+        for (name, partitions) in beside.chain(few.map(|name| (name, 1))) {
+            let settings = ever().into_iter().chain([size.clone()]).collect();
+            wanted.push(Wanted { name, partitions, settings, what: what(partitions, "for ever") });
+        }
+        wanted
+    }
+
+    /// The partitions of every topic of the cluster, by name. A question of seconds at most.
+    ///
+    /// # Errors
+    /// Why the cluster does not answer.
+    pub async fn list(&self) -> Result<BTreeMap<String, Vec<i32>>, QueueError> {
+        let options = self.options.clone();
+        let ask = move || {
+            let failed = |error: KafkaError| unavailable(options.brokers(), &error, None);
+            let client: BaseConsumer<Asking> = options.plain().create_with_context(Asking::default()).map_err(failed)?;
+            let metadata = client.fetch_metadata(None, PATIENCE);
+            client.poll(std::time::Duration::ZERO); // what it complained of is told to its context
+            let metadata =
+                metadata.map_err(|error| unavailable(options.brokers(), &error, client.context().0.complaints.take()))?;
+            let partitions = |topic: &rdkafka::metadata::MetadataTopic| topic.partitions().iter().map(|part| part.id()).collect();
+            Ok(metadata.topics().iter().map(|topic| (topic.name().to_owned(), partitions(topic))).collect())
+        };
+        tokio::task::spawn_blocking(ask).await.map_err(|error| QueueError::Unavailable(error.to_string()))?
+    }
+
+    fn admin(&self) -> Result<AdminClient<Plain>, QueueError> {
+        let failed = |error: KafkaError| unavailable(self.options.brokers(), &error, None);
+        self.options.plain().create_with_context(Plain::default()).map_err(failed)
+    }
+
+    /// What there is of what is wanted.
+    pub async fn parts(&self, places: &[Arc<str>]) -> Result<Vec<Part>, QueueError> {
+        let there = self.list().await?;
+        let mut parts = Vec::new();
+        for wanted in self.wanted(places) {
+            let found = match there.get(&wanted.name) {
+                None => Found::Missing,
+                Some(_) => self.compare(&wanted).await?,
+            };
+            parts.push(Part { name: wanted.name.as_str().into(), what: wanted.what, found });
+        }
+        Ok(parts)
+    }
+
+    /// What must not be otherwise of a topic that is there: nothing of it may end by its age or be compacted away.
+    async fn compare(&self, wanted: &Wanted) -> Result<Found, QueueError> {
+        let admin = self.admin()?;
+        let resource = ResourceSpecifier::Topic(&wanted.name);
+        let answer = admin.describe_configs([&resource], &AdminOptions::new().request_timeout(Some(PATIENCE))).await;
+        let answer = answer.map_err(|error| unavailable(self.options.brokers(), &error, None))?;
+        let Some(Ok(config)) = answer.into_iter().next() else { return Ok(Found::AsWanted) };
+        let entries = config.entry_map();
+        let value = |key: &str| entries.get(key).and_then(|entry| entry.value.clone()).unwrap_or_default();
+        for (key, should) in &wanted.settings {
+            let is = value(key);
+            let fine = match *key {
+                "max.message.bytes" => is.parse::<u64>().unwrap_or(0) >= should.parse().unwrap_or(u64::MAX),
+                "retention.ms" if should != "-1" => continue,
+                _ => is == *should,
+            };
+            if !fine {
+                let fix = format!("{key} is {is}, not {should}: set it with kafka-configs, jobs can be lost or refused as it is");
+                return Ok(Found::Differs(fix));
+            }
+        }
+        Ok(Found::AsWanted)
+    }
+
+    /// Makes what is missing.
+    pub async fn make(&self, places: &[Arc<str>]) -> Result<(), QueueError> {
+        let there = self.list().await?;
+        let wanted = self.wanted(places);
+        let copies = self.create.copies.map_or(-1, i32::from);
+        let missing = wanted.iter().filter(|wanted| !there.contains_key(&wanted.name));
+        let new: Vec<NewTopic<'_>> = missing
+            .map(|wanted| {
+                let new = NewTopic::new(&wanted.name, i32::from(wanted.partitions), TopicReplication::Fixed(copies));
+                wanted.settings.iter().fold(new, |new, (key, value)| new.set(key, value))
+            })
+            .collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE * 4)).request_timeout(Some(PATIENCE * 4));
+        let answer = self.admin()?.create_topics(&new, &options).await;
+        let made = answer.map_err(|error| unavailable(self.options.brokers(), &error, None))?;
+        for made in made {
+            if let Err((name, code)) = made
+                && code != Code::TopicAlreadyExists
+            {
+                return Err(QueueError::Unavailable(format!("the topic {name} cannot be made: {code}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The context of a client that lists topics.
+#[derive(Default)]
+struct Asking(Plain);
+
+impl rdkafka::client::ClientContext for Asking {
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.error(error, reason);
+    }
+
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
+        self.0.log(level, facility, message);
+    }
+}
+
+impl rdkafka::consumer::ConsumerContext for Asking {}
+
+impl Topics {
+    /// Whether a topic has ever held a record.
+    pub async fn holds_any(&self, topic: &str, partitions: &[i32]) -> Result<bool, QueueError> {
+        let (options, topic, partitions) = (self.options.clone(), topic.to_owned(), partitions.to_vec());
+        let ask = move || {
+            let failed = |error: KafkaError| unavailable(options.brokers(), &error, None);
+            let client: BaseConsumer<Asking> = options.plain().create_with_context(Asking::default()).map_err(failed)?;
+            for partition in partitions {
+                if client.fetch_watermarks(&topic, partition, PATIENCE).map_err(failed)?.1 > 0 {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        tokio::task::spawn_blocking(ask).await.map_err(|error| QueueError::Unavailable(error.to_string()))?
+    }
+}
