@@ -148,3 +148,23 @@ async fn what_rabbitmq_takes_back_after_its_consumer_timeout_is_settled_too_late
     assert_eq!(ack(late).await, Settled::Fenced);
     assert_eq!(ack(again).await, Settled::Done);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "starts a server of RabbitMQ"]
+async fn what_was_taken_from_rabbitmq_is_settled_after_its_source_is_gone_and_the_rest_goes_back_at_once() {
+    let server = Server::up();
+    let queue = server.queue("q");
+    for body in ["held", "waits"] {
+        sent(&queue, body).await;
+    }
+    let mut source = source_of(&queue).await;
+    let held = one(&mut source).await;
+    drop(source);
+    let mut next = source_of(&queue).await;
+    let waits = one(&mut next).await;
+    assert_eq!(waits.message.body, "waits");
+    assert_eq!(ack(held).await, Settled::Done);
+    assert_eq!(ack(waits).await, Settled::Done);
+    let more = tokio::time::timeout(Duration::from_millis(500), next.next(ROOM)).await;
+    assert!(more.is_err(), "it came again");
+}
