@@ -168,3 +168,34 @@ async fn what_was_taken_from_rabbitmq_is_settled_after_its_source_is_gone_and_th
     let more = tokio::time::timeout(Duration::from_millis(500), next.next(ROOM)).await;
     assert!(more.is_err(), "it came again");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "starts a server of RabbitMQ"]
+async fn large_messages_of_rabbitmq_are_taken_ahead_by_their_bytes_and_small_ones_by_their_number() {
+    let server = Server::up();
+    for (name, size, held, least, most) in [("large", 1 << 20, 40, 41, 57), ("small", 10, 100, 150, 1000)] {
+        let queue = server.queue(name);
+        let body = "x".repeat(size);
+        for _ in 0..if size > 1000 { 90 } else { 600 } {
+            sent(&queue, &body).await;
+        }
+        let mut source = source_of(&queue).await;
+        let mut hands = Vec::new();
+        while hands.len() < held {
+            hands.push(one(&mut source).await);
+        }
+        let unacknowledged = async || {
+            let list = server.ask(&["list_queues", "--no-table-headers", "name", "messages_unacknowledged"]);
+            let count = list.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<usize>().ok());
+            count.unwrap()
+        };
+        let settled = async {
+            while unacknowledged().await < least {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            unacknowledged().await
+        };
+        let ahead = tokio::time::timeout(LONG, settled).await.expect("too few are taken ahead");
+        assert!(ahead <= most, "{ahead} {name} messages are unacknowledged while {held} are held");
+    }
+}

@@ -56,6 +56,7 @@ impl Issuer {
             unsettled: came.deliveries,
             mark: Mark::None,
             acker,
+            consumer: 0,
         };
         if item.deliveries > 0 {
             item.mark = Mark::Unknown(marks::name(&self.queue, &item));
@@ -104,7 +105,7 @@ impl RabbitmqReceipt {
 impl Receipt for RabbitmqReceipt {
     async fn ack(self: Box<Self>, _: Ending) -> Result<Settled, Unsettled> {
         let Some(item) = self.item().take() else { return Ok(Settled::Fenced) };
-        self.issuer.shelf.settled(self.turn);
+        self.issuer.shelf.settled(self.turn, item.consumer);
         // false when the channel is gone, an error when it goes meanwhile: the message comes again, perhaps elsewhere
         let acked = matches!(item.acker.ack(BasicAckOptions::default()).await, Ok(true));
         if let (Mark::Written(name), true) = (item.mark, acked) {

@@ -31,6 +31,8 @@ pub(super) struct Item {
     /// Its mark, once it was looked for or written.
     pub mark: Mark,
     pub acker: Acker,
+    /// Which of the consumers of its channel brought it; set on the shelf.
+    pub consumer: u32,
 }
 
 /// What is known of the mark that belongs to a message.
@@ -51,6 +53,19 @@ pub(super) struct Turn {
     number: u64,
 }
 
+/// How much there is.
+pub(super) struct Load {
+    /// Messages on the shelf, and their bytes.
+    pub waiting: usize,
+    pub bytes: usize,
+    /// Messages in somebody's hands.
+    pub held: usize,
+    /// What the consumer that takes now has brought and is not settled.
+    pub fresh: usize,
+    /// Bytes of one of those that came.
+    pub average: usize,
+}
+
 #[derive(Default)]
 pub(super) struct Shelf {
     inner: Mutex<Inner>,
@@ -64,7 +79,12 @@ struct Inner {
     ready: BTreeMap<u64, Item>,
     early: BTreeMap<(Instant, u64), Item>,
     bytes: usize,
+    /// Of all that came on this channel.
+    came: usize,
     held: usize,
+    /// The consumer that takes now, and what of its messages is not settled.
+    consumer: u32,
+    fresh: usize,
     /// Nobody takes from it any more: what comes back goes to the server.
     closed: bool,
 }
@@ -81,7 +101,7 @@ impl Shelf {
     }
 
     /// Puts down what was delivered now.
-    pub fn put(&self, item: Item, due: Option<Timestamp>, now: Timestamp) {
+    pub fn put(&self, mut item: Item, due: Option<Timestamp>, now: Timestamp) {
         let mut inner = self.inner();
         if inner.closed {
             return give_back(&item);
@@ -89,6 +109,9 @@ impl Shelf {
         inner.last += 1;
         let turn = inner.last;
         inner.bytes += item.message.size();
+        inner.came += item.message.size();
+        inner.fresh += 1;
+        item.consumer = inner.consumer;
         match due.filter(|due| *due > now) {
             Some(due) => {
                 let wait = between(now, due).min(LONGEST_WAIT);
@@ -183,17 +206,31 @@ impl Shelf {
     }
 
     /// One that was handed out is settled.
-    pub fn settled(&self, turn: Turn) {
+    pub fn settled(&self, turn: Turn, consumer: u32) {
         let mut inner = self.inner();
         if turn.channel == inner.channel {
             inner.held -= 1;
+            inner.fresh -= usize::from(consumer == inner.consumer);
         }
     }
 
-    /// Messages on the shelf, their bytes, and messages in hands.
-    pub fn load(&self) -> (usize, usize, usize) {
+    /// Another consumer takes from now on.
+    pub fn next_consumer(&self) {
+        let mut inner = self.inner();
+        inner.consumer += 1;
+        inner.fresh = 0;
+    }
+
+    pub fn load(&self) -> Load {
         let inner = self.inner();
-        (inner.ready.len() + inner.early.len(), inner.bytes, inner.held)
+        let average = inner.came / usize::try_from(inner.last.max(1)).unwrap_or(usize::MAX);
+        Load {
+            waiting: inner.ready.len() + inner.early.len(),
+            bytes: inner.bytes,
+            held: inner.held,
+            fresh: inner.fresh,
+            average: average.max(1),
+        }
     }
 }
 

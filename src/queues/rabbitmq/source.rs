@@ -15,6 +15,7 @@ use lapin::{Channel, Consumer};
 use tokio::runtime::Handle;
 
 use super::receipt::Issuer;
+use super::shelf::Load;
 use super::topology::Wanted;
 use super::trouble;
 use crate::ports::{Delivery, QueueError, Room, Source};
@@ -85,24 +86,24 @@ impl RabbitmqSource {
         Ok(())
     }
 
-    /// Takes more ahead when that is what keeps the taker waiting, and less when messages are large.
+    /// Takes more ahead when that is what keeps the taker waiting, and less when messages are large. A consumer's limit
+    /// counts what it has brought itself: what those before it brought comes on top.
     async fn adapt(&mut self) -> Result<(), QueueError> {
-        let (waiting, bytes, held) = self.issuer.shelf.load();
-        let most = self.issuer.system.config.prefetch;
-        let Some(taking) = &mut self.taking else { return Ok(()) };
-        let (now, single) = (usize::from(taking.prefetch), self.issuer.system.config.single_active_consumer);
-        let wanted = if bytes > AHEAD && waiting > 1 {
-            held + (waiting * AHEAD / bytes).max(1)
-        } else if waiting == 0 && held >= now {
-            now * 4
-        } else {
-            return Ok(());
-        };
-        let wanted = u16::try_from(wanted).unwrap_or(u16::MAX).min(most);
-        if wanted == taking.prefetch || (wanted < taking.prefetch && now < held + waiting / 2) || single {
+        let Load { waiting, bytes, held, fresh, average } = self.issuer.shelf.load();
+        let config = &self.issuer.system.config;
+        let Some(taking) = self.taking.as_mut().filter(|_| !config.single_active_consumer) else { return Ok(()) };
+        let now = usize::from(taking.prefetch);
+        let by_bytes = (AHEAD / average).max(1);
+        let starved = waiting == 0 && fresh >= now;
+        let flooded = bytes > AHEAD && by_bytes < now / 2;
+        if !starved && !flooded {
             return Ok(());
         }
-        taking.resize(&self.wanted.name, wanted).await
+        let wanted = by_bytes.min(now * 4).min(usize::from(config.prefetch).saturating_sub(held));
+        let Some(wanted) = u16::try_from(wanted).ok().filter(|wanted| *wanted > 0) else { return Ok(()) };
+        taking.resize(&self.wanted.name, wanted).await?;
+        self.issuer.shelf.next_consumer();
+        Ok(())
     }
 }
 
