@@ -94,6 +94,9 @@ pub struct Capabilities {
     pub leases: bool,
     /// The id that a message is sent under comes with its delivery.
     pub carries_ids: bool,
+    /// Its server counts a delivery that ends with the taker's stop like one that is lost: [`Delivery::unsettled`] is one
+    /// more then. Others count what was lost only.
+    pub counts_stops: bool,
     /// Attempts and crashes are exact, not an upper bound.
     pub exact_attempts: bool,
     pub honours_priority: bool,

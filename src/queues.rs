@@ -12,11 +12,20 @@ pub mod kafka {
     pub mod config;
 }
 
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
+#[cfg(not(feature = "rabbitmq"))]
+pub mod rabbitmq {
+    //! Left out of this build, but for its block of the config.
+    pub mod config;
+}
+
 /// Whether this build can open queues of a kind, by the key inside the braces.
 #[must_use]
 pub fn built(kind: &str) -> bool {
     match kind {
         "kafka" => cfg!(feature = "kafka"),
+        "rabbitmq" => cfg!(feature = "rabbitmq"),
         _ => true,
     }
 }

@@ -11,7 +11,7 @@ mod kinds;
 mod operators;
 #[path = "conformance/parking.rs"]
 mod parking;
-#[cfg(feature = "kafka")]
+#[cfg(any(feature = "kafka", feature = "rabbitmq"))]
 #[path = "support/server.rs"]
 mod server;
 #[path = "conformance/state.rs"]
@@ -24,6 +24,10 @@ macro_rules! of_every_kind {
     ($cases:tt) => {
         tests_of_a_kind! { memory "current_thread" [] $cases }
         tests_of_a_kind! { embedded "multi_thread" [] $cases }
+        #[cfg(feature = "rabbitmq")]
+        tests_of_a_kind! { rabbitmq "multi_thread" [#[ignore = "needs a server of RabbitMQ"]] $cases }
+        #[cfg(feature = "rabbitmq")]
+        tests_of_a_kind! { rabbitmq_single "multi_thread" [#[ignore = "needs a server of RabbitMQ"]] $cases }
         #[cfg(feature = "kafka")]
         tests_of_a_kind! { kafka "multi_thread" [#[ignore = "needs Kafka: ./test brings it"]] $cases }
     };

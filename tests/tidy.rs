@@ -241,7 +241,7 @@ fn layers_point_only_downwards() {
 
 #[test]
 fn the_engine_and_each_kind_name_no_other_kind() {
-    let kinds = ["memory", "embedded", "kafka", "command", "python"];
+    let kinds = ["memory", "embedded", "kafka", "rabbitmq", "command", "python"];
     let mut wrong = Vec::new();
     for (name, text) in rust_files(&["src/engine", "src/queues", "src/executors"]) {
         let own = name.split('/').find_map(|part| kinds.iter().find(|kind| part.trim_end_matches(".rs") == **kind));

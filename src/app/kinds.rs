@@ -18,6 +18,10 @@ pub fn open(name: &str, kind: &QueueKind, base: &Path) -> Result<Option<Arc<dyn 
         QueueKind::Kafka(config) => Ok(Some(crate::queues::kafka::open(name, config, base)?)),
         #[cfg(not(feature = "kafka"))]
         QueueKind::Kafka(_) => Err(absent(kind.name())),
+        #[cfg(feature = "rabbitmq")]
+        QueueKind::Rabbitmq(config) => Ok(Some(Arc::new(crate::queues::rabbitmq::RabbitmqQueue::new(name, config, base)?))),
+        #[cfg(not(feature = "rabbitmq"))]
+        QueueKind::Rabbitmq(_) => Err(absent(kind.name())),
     }
 }
 

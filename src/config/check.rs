@@ -78,6 +78,7 @@ pub(super) fn inspect(purpose: Purpose, source: &Source, config: &Config, whole:
     inspection.routing();
     inspection.numbers();
     inspection.order(QueueKind::order);
+    inspection.patience();
     inspection.places();
     if purpose == Purpose::Work {
         inspection.plugins();

@@ -8,9 +8,10 @@ use crate::job::decode::{Decoding, RawType};
 use crate::ports::Order;
 use crate::queues::embedded::config::EmbeddedConfig;
 use crate::queues::kafka::config::KafkaConfig;
+use crate::queues::rabbitmq::config::RabbitmqConfig;
 use crate::units::Span;
 
-/// `{ embedded: {...} }`, `{ memory: {} }` or `{ kafka: {...} }`, and beside the kind what holds for every kind.
+/// `{ embedded: {...} }`, `{ memory: {} }`, `{ kafka: {...} }` or `{ rabbitmq: {...} }`, and beside the kind what holds for every kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub struct Queue {
@@ -27,6 +28,7 @@ pub enum QueueKind {
     Embedded(EmbeddedConfig),
     Memory(MemoryConfig),
     Kafka(Box<KafkaConfig>),
+    Rabbitmq(Box<RabbitmqConfig>),
 }
 
 impl QueueKind {
@@ -37,6 +39,7 @@ impl QueueKind {
             QueueKind::Embedded(_) => "embedded",
             QueueKind::Memory(_) => "memory",
             QueueKind::Kafka(_) => "kafka",
+            QueueKind::Rabbitmq(_) => "rabbitmq",
         }
     }
 }
@@ -77,6 +80,8 @@ struct Written {
     memory: Option<MemoryConfig>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     kafka: Option<Box<KafkaConfig>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rabbitmq: Option<Box<RabbitmqConfig>>,
     #[serde(default)]
     decode: Decode,
     #[serde(default, rename = "where")]
@@ -93,6 +98,7 @@ impl TryFrom<Written> for Queue {
             written.embedded.map(QueueKind::Embedded),
             written.memory.map(QueueKind::Memory),
             written.kafka.map(QueueKind::Kafka),
+            written.rabbitmq.map(QueueKind::Rabbitmq),
         ];
         let mut kinds = kinds.into_iter().flatten();
         let (Some(kind), None) = (kinds.next(), kinds.next()) else {
@@ -109,6 +115,7 @@ impl From<Queue> for Written {
             QueueKind::Embedded(embedded) => Written { embedded: Some(embedded), ..rest },
             QueueKind::Memory(memory) => Written { memory: Some(memory), ..rest },
             QueueKind::Kafka(kafka) => Written { kafka: Some(kafka), ..rest },
+            QueueKind::Rabbitmq(rabbitmq) => Written { rabbitmq: Some(rabbitmq), ..rest },
         }
     }
 }
@@ -119,6 +126,8 @@ impl QueueKind {
     pub fn order(&self) -> Order {
         match self {
             QueueKind::Embedded(_) | QueueKind::Memory(_) | QueueKind::Kafka(_) => Order::Key,
+            QueueKind::Rabbitmq(rabbitmq) if rabbitmq.single_active_consumer => Order::Key,
+            QueueKind::Rabbitmq(_) => Order::Worker,
         }
     }
 }

@@ -7,6 +7,8 @@ use windlass::ports::{Admin, Queue};
 use windlass::queues::embedded::config::EmbeddedConfig;
 use windlass::queues::embedded::{Store, StoreOptions};
 use windlass::queues::memory::Memory;
+#[cfg(feature = "rabbitmq")]
+use windlass::queues::rabbitmq::{RabbitmqQueue, config};
 
 type Open = dyn Fn(&str) -> Arc<dyn Queue> + Send + Sync;
 
@@ -95,4 +97,28 @@ pub fn kafka() -> Kind {
         queue
     };
     Kind { open: Box::new(open), admin: None, address: Box::new(address), _directory: None }
+}
+
+#[cfg(feature = "rabbitmq")]
+fn rabbit(single: bool) -> Kind {
+    let (url, prefix) = (crate::server::server("rabbitmq"), uuid::Uuid::now_v7());
+    let open = move |name: &str| {
+        let mut config = config::RabbitmqConfig::at(&url, &format!("{prefix}.{name}"));
+        config.topology = config::Topology::Declare;
+        config.single_active_consumer = single && !name.ends_with(".dead");
+        Arc::new(RabbitmqQueue::new(name, &config, std::path::Path::new(".")).unwrap()) as Arc<dyn Queue>
+    };
+    let address = move |name: &str| format!("{prefix}.{name}");
+    Kind { open: Box::new(open), admin: None, address: Box::new(address), _directory: None }
+}
+
+#[cfg(feature = "rabbitmq")]
+pub fn rabbitmq() -> Kind {
+    rabbit(false)
+}
+
+/// One consumer at a time, so that order holds between workers.
+#[cfg(feature = "rabbitmq")]
+pub fn rabbitmq_single() -> Kind {
+    rabbit(true)
 }

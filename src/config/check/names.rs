@@ -96,6 +96,7 @@ impl Inspection<'_> {
     /// Two blocks that are one queue in one file.
     fn twins(&mut self) {
         let (mut places, mut topics) = (BTreeMap::<_, &String>::new(), BTreeMap::<_, &String>::new());
+        let mut rabbits = BTreeMap::<_, &String>::new();
         for (name, queue) in &self.config.queues {
             let embedded = match &queue.kind {
                 QueueKind::Embedded(embedded) => embedded,
@@ -104,6 +105,14 @@ impl Inspection<'_> {
                     if let Some(first) = topics.insert((&kafka.brokers, topic, &kafka.group), name) {
                         let message = format!("is the same queue as {first:?}: {topic:?} for the group {:?}", kafka.group);
                         self.error(&["queues", name], message, "give it a \"topic\" or a \"group\" of its own");
+                    }
+                    continue;
+                }
+                QueueKind::Rabbitmq(rabbitmq) => {
+                    let queue = rabbitmq.queue.as_ref().unwrap_or(name);
+                    if let Some(first) = rabbits.insert((rabbitmq.url.to_string(), queue), name) {
+                        let message = format!("is the same queue as {first:?}: {queue:?} on {}", rabbitmq.url);
+                        self.error(&["queues", name], message, "give it a \"queue\" of its own");
                     }
                     continue;
                 }

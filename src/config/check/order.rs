@@ -14,4 +14,23 @@ impl Inspection<'_> {
             self.error(&["routes", &number, "order_by"], unkept.message, unkept.fix);
         }
     }
+
+    /// A run that may last for longer than its queue leaves a message with one worker.
+    pub(super) fn patience(&mut self) {
+        let taken = |name: &String| self.config.pools.values().any(|pool| pool.from.contains(name));
+        let patient = |(name, queue): (&String, &crate::config::Queue)| match &queue.kind {
+            QueueKind::Rabbitmq(rabbitmq) if taken(name) => Some((rabbitmq.consumer_timeout.0, name.clone())),
+            _ => None,
+        };
+        let Some((longest, queue)) = self.config.queues.iter().filter_map(patient).min() else { return };
+        for (number, route) in self.config.routes.iter().enumerate().filter(|(_, route)| route.timeout.0 >= longest) {
+            let message = format!(
+                "a run may last {:?}, but the server of the queue {queue:?} takes a job back after {longest:?}",
+                route.timeout.0
+            );
+            let fix =
+                "shorten it, or raise consumer_timeout on the server (rabbitmq.conf, in milliseconds) and in the queue's block";
+            self.error(&["routes", &self.routes[number].clone(), "timeout"], message, fix);
+        }
+    }
 }

@@ -22,6 +22,14 @@ impl Inspection<'_> {
             match &queue.kind {
                 QueueKind::Embedded(embedded) => self.database(&["queues", name, "embedded", "path"], &embedded.path),
                 QueueKind::Memory(_) => {}
+                QueueKind::Rabbitmq(rabbitmq) => {
+                    if let Err((key, why)) = rabbitmq.fault() {
+                        self.error(&["queues", name, "rabbitmq", key], why, "");
+                    }
+                    if let Some(why) = rabbitmq.password.as_ref().and_then(|password| self.unreadable(password)) {
+                        self.warn(&["queues", name, "rabbitmq", "password"], why, "it must be there when the worker starts");
+                    }
+                }
                 QueueKind::Kafka(kafka) => {
                     if let Err((key, why)) = kafka.fault() {
                         self.error(&["queues", name, "kafka", key], why, "");

@@ -140,6 +140,7 @@ impl Queue for KafkaQueue {
             operated: false,
             leases: false,
             carries_ids: false,
+            counts_stops: false,
             exact_attempts: true,
             honours_priority: false,
             order: Order::Key,
