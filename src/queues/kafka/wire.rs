@@ -58,7 +58,9 @@ pub fn write<'m>(message: &'m Message, beside: &Beside) -> (OwnedHeaders, Option
         }
     }
     if let Some(due) = beside.due {
-        headers = headers.insert(Pair { key: DUE, value: Some(&due.as_millisecond().to_string()) });
+        // a part of one counts as a whole one: never too early
+        let due = due.as_millisecond() + i64::from(due.subsec_nanosecond() % 1_000_000 > 0);
+        headers = headers.insert(Pair { key: DUE, value: Some(&due.to_string()) });
     }
     if let Some(to) = &beside.to {
         headers = headers.insert(Pair { key: TO, value: Some(&**to) });
