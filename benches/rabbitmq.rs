@@ -58,8 +58,8 @@ fn main() {
 async fn round(url: &str, through_us: bool, jobs: u64) -> (f64, f64) {
     let prefix = format!("bench-{}", uuid::Uuid::now_v7());
     let (from, to) = (queue(url, &format!("{prefix}.in")), queue(url, &format!("{prefix}.out")));
-    from.create(&[]).await.unwrap();
-    to.create(&[]).await.unwrap();
+    from.create(Some(&[])).await.unwrap();
+    to.create(None).await.unwrap();
     bare::fill(url, &format!("{prefix}.in"), jobs).await;
     let (began, before) = (Instant::now(), processor_seconds());
     if through_us {

@@ -47,12 +47,13 @@ pub trait Queue: Send + Sync {
     fn admin(&self) -> Option<Arc<dyn Admin>> {
         None
     }
-    /// What must be there on its system before it can be used (topics, queues, exchanges), with these places beside it.
-    async fn parts(&self, _places: &[Arc<str>]) -> Result<Vec<Part>, QueueError> {
+    /// What must be there on its system before it can be used (topics, queues, exchanges), with these places
+    /// beside it; none where it is only sent to.
+    async fn parts(&self, _places: Option<&[Arc<str>]>) -> Result<Vec<Part>, QueueError> {
         Ok(Vec::new())
     }
     /// Makes the parts that are missing; changes none that is there.
-    async fn create(&self, _places: &[Arc<str>]) -> Result<(), QueueError> {
+    async fn create(&self, _places: Option<&[Arc<str>]>) -> Result<(), QueueError> {
         Ok(())
     }
     /// Lets go of what it holds, once nobody takes from it or sends to it any more.

@@ -69,7 +69,7 @@ fn body(delivery: &Delivery) -> String {
 async fn what_a_worker_still_holds_of_a_partition_that_moved_on_kafka_is_fenced_and_comes_again_there() {
     let config = config();
     let (one, other) = (open(&config), open(&config));
-    one.create(&[]).await.unwrap();
+    one.create(Some(&[])).await.unwrap();
     send(&one, 0..40).await;
     let mut first = source(&one).await;
     let mut held = Vec::new();
@@ -131,7 +131,7 @@ async fn what_a_worker_still_holds_of_a_partition_that_moved_on_kafka_is_fenced_
 async fn a_group_on_kafka_that_is_new_starts_where_it_is_told() {
     let earliest = config();
     let queue = open(&earliest);
-    queue.create(&[]).await.unwrap();
+    queue.create(Some(&[])).await.unwrap();
     send(&queue, 0..3).await;
     tokio::time::sleep(Duration::from_millis(50)).await; // a record's time is in whole milliseconds
     let middle = Timestamp::now();
@@ -140,7 +140,7 @@ async fn a_group_on_kafka_that_is_new_starts_where_it_is_told() {
         let group = format!("{}-{expected}", earliest.group);
         let config = KafkaConfig { start, group, delays: format!("{}{expected}", earliest.delays), ..earliest.clone() };
         let queue = open(&config);
-        queue.create(&[]).await.unwrap();
+        queue.create(Some(&[])).await.unwrap();
         let mut source = source(&queue).await;
         let mut came = Vec::new();
         while came.len() < expected {
@@ -168,7 +168,7 @@ async fn what_is_wrong_with_a_kafka_is_a_sentence_that_says_what_to_do() {
     let nowhere = why(open(&KafkaConfig { brokers: "127.0.0.1:9".into(), ..fine.clone() })).await;
     assert!(nowhere.contains("cannot be reached") && nowhere.contains("127.0.0.1:9"), "{nowhere}");
     let queue = open(&fine);
-    queue.create(&[]).await.unwrap();
+    queue.create(Some(&[])).await.unwrap();
     let large = Message::of("x".repeat(3 << 20));
     let large = queue.sink().send(Outgoing { message: large, ..Outgoing::default() }).await;
     assert!(matches!(&large, Err(QueueError::Refused(why)) if why.contains("too large")), "{large:?}");
@@ -190,7 +190,7 @@ async fn a_wrong_password_for_kafka_is_told_and_a_right_one_opens() {
         std::fs::write(&file, password).unwrap();
         let sasl = Sasl { mechanism: Default::default(), username: "windlass".into(), password: Secret::File(file) };
         let config = KafkaConfig { brokers: address.into(), sasl: Some(sasl), ..config() };
-        answers.push(open(&config).create(&[]).await);
+        answers.push(open(&config).create(Some(&[])).await);
     }
     assert!(run(&["down", &at]));
     assert!(answers[0].is_ok(), "{:?}", answers[0]);
@@ -214,7 +214,7 @@ fn letter(id: &str, reason: &str) -> Message {
 async fn dead_letters_on_kafka_are_browsed_without_end_replayed_once_and_never_come_back() {
     let config = config();
     let queue = open(&config);
-    queue.create(&[]).await.unwrap();
+    queue.create(Some(&[])).await.unwrap();
     let ids: Vec<String> = (0..12).map(|number| format!("job-{number:02}")).collect();
     for id in &ids {
         let message = letter(id, if id.ends_with('7') { "rejected" } else { "failed" });

@@ -68,7 +68,8 @@ impl RabbitmqQueue {
         Wanted { name: format!("{}{PARKED}{name}", self.home).into(), role: Role::Parked { home: self.home.clone() } }
     }
 
-    fn all(&self, places: &[Arc<str>]) -> Vec<Wanted> {
+    fn all(&self, places: Option<&[Arc<str>]>) -> Vec<Wanted> {
+        let Some(places) = places else { return vec![self.wanted.clone()] };
         [self.wanted.clone(), self.dead()].into_iter().chain(places.iter().map(|place| self.place(place))).collect()
     }
 }
@@ -132,11 +133,11 @@ impl Queue for RabbitmqQueue {
         self.system.is_drained(&self.wanted.name).await
     }
 
-    async fn parts(&self, places: &[Arc<str>]) -> Result<Vec<Part>, QueueError> {
+    async fn parts(&self, places: Option<&[Arc<str>]>) -> Result<Vec<Part>, QueueError> {
         self.system.topology.look(&self.system.sending, &self.all(places)).await
     }
 
-    async fn create(&self, places: &[Arc<str>]) -> Result<(), QueueError> {
+    async fn create(&self, places: Option<&[Arc<str>]>) -> Result<(), QueueError> {
         self.system.topology.create(&self.system.sending, &self.all(places)).await
     }
 

@@ -73,7 +73,7 @@ impl World {
                 ..KafkaConfig::at(brokers, &topic)
             };
             let queue = windlass::queues::kafka::open("q", &config, Path::new("")).unwrap();
-            runtime.block_on(queue.create(&["ledger".into(), "no-route".into()])).unwrap();
+            runtime.block_on(queue.create(Some(&["ledger".into(), "no-route".into()]))).unwrap();
             queue
         };
         let jobs = open(format!("{prefix}-jobs"), prefix.clone());

@@ -92,7 +92,7 @@ pub fn kafka() -> Kind {
             ..KafkaConfig::at(&brokers, &topic(name))
         };
         let queue = windlass::queues::kafka::open(name, &config, std::path::Path::new("")).unwrap();
-        wait(queue.create(&["shut".into()])).unwrap();
+        wait(queue.create(Some(&["shut".into()]))).unwrap();
         queues.insert(name.to_owned(), queue.clone());
         queue
     };

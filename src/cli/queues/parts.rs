@@ -19,12 +19,13 @@ const NO_ROUTE: &str = "no-route";
 struct Needs {
     name: String,
     queue: Arc<dyn Queue>,
+    /// Of one that is taken from: the places beside it.
+    places: Option<Vec<Arc<str>>>,
     parts: Vec<Part>,
 }
 
 pub(super) async fn create(target: &Target, yes: bool, screen: &mut Screen) -> Result<Exit, Failure> {
-    let places = places(&target.config);
-    let needs = needs(target, &places).await?;
+    let needs = needs(target).await?;
     let missing = needs.iter().flat_map(|needs| &needs.parts).filter(|part| part.found == Found::Missing).count();
     tell(&needs, screen)?;
     if missing == 0 || !yes {
@@ -35,15 +36,15 @@ pub(super) async fn create(target: &Target, yes: bool, screen: &mut Screen) -> R
         screen.answer(&json!({ "missing": missing, "made": 0 }), &sentence)?;
         return Ok(Exit::Done);
     }
-    for Needs { name, queue, .. } in &needs {
-        queue.create(&places).await.map_err(|error| Failure::unavailable(format!("queues.{name}: {error}")))?;
+    for Needs { name, queue, places, .. } in &needs {
+        queue.create(places.as_deref()).await.map_err(|error| Failure::unavailable(format!("queues.{name}: {error}")))?;
     }
     screen.answer(&json!({ "missing": missing, "made": missing }), &format!("{missing} made"))?;
     Ok(Exit::Done)
 }
 
 pub(super) async fn check(target: &Target, screen: &mut Screen) -> Result<Exit, Failure> {
-    let needs = needs(target, &places(&target.config)).await?;
+    let needs = needs(target).await?;
     tell(&needs, screen)?;
     let wrong = needs.iter().flat_map(|needs| &needs.parts).filter(|part| part.found != Found::AsWanted).count();
     let sentence = if wrong == 0 { "all is there".to_owned() } else { format!("{wrong} are missing or otherwise") };
@@ -57,16 +58,19 @@ fn places(config: &Config) -> Vec<Arc<str>> {
     named.into_iter().map(Into::into).collect()
 }
 
-async fn needs(target: &Target, places: &[Arc<str>]) -> Result<Vec<Needs>, Failure> {
+async fn needs(target: &Target) -> Result<Vec<Needs>, Failure> {
     let queues = brokers(&target.config, &target.base).map_err(|error| Failure::usage(error.to_string()))?;
     if queues.is_empty() {
         return Err(Failure::usage("no queue of this config lies on a broker: the others need nothing made"));
     }
-    let mut needs = Vec::new();
+    let (mut needs, mut seen) = (Vec::new(), BTreeSet::new());
     for (name, queue) in queues {
-        let parts = queue.parts(places).await;
-        let parts = parts.map_err(|error| Failure::unavailable(format!("queues.{name}: {error}")))?;
-        needs.push(Needs { name, queue, parts });
+        let taken = target.config.pools.values().any(|pool| pool.from.contains(&name));
+        let places = taken.then(|| places(&target.config));
+        let parts = queue.parts(places.as_deref()).await;
+        let mut parts = parts.map_err(|error| Failure::unavailable(format!("queues.{name}: {error}")))?;
+        parts.retain(|part| seen.insert(part.name.clone())); // queues share some
+        needs.push(Needs { name, queue, places, parts });
     }
     Ok(needs)
 }

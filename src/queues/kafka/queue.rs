@@ -203,11 +203,11 @@ impl Queue for KafkaQueue {
         self.home.topics.finished(&topics, ours).await
     }
 
-    async fn parts(&self, places: &[Arc<str>]) -> Result<Vec<Part>, QueueError> {
+    async fn parts(&self, places: Option<&[Arc<str>]>) -> Result<Vec<Part>, QueueError> {
         self.home.topics.parts(places).await
     }
 
-    async fn create(&self, places: &[Arc<str>]) -> Result<(), QueueError> {
+    async fn create(&self, places: Option<&[Arc<str>]>) -> Result<(), QueueError> {
         self.home.topics.make(places).await
     }
 

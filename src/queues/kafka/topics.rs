@@ -40,7 +40,7 @@ pub struct Topics {
 }
 
 impl Topics {
-    fn wanted(&self, places: &[Arc<str>]) -> Vec<Wanted> {
+    fn wanted(&self, places: Option<&[Arc<str>]>) -> Vec<Wanted> {
         let size = ("max.message.bytes", (self.options.max_message + OURS).to_string());
         let ever =
             || vec![("retention.ms", "-1".to_owned()), ("retention.bytes", "-1".into()), ("cleanup.policy", "delete".into())];
@@ -54,6 +54,7 @@ impl Topics {
         let what = |partitions: u16, kept: &str| format!("topic, {partitions} partitions, kept {kept}");
         let topic = self.names.topic.to_string();
         let mut wanted = vec![Wanted { name: topic, partitions, settings: own, what: what(partitions, &kept) }];
+        let Some(places) = places else { return wanted };
         let beside = [self.names.retry(), self.names.dead()].into_iter();
         let beside = beside.chain(places.iter().map(|place| self.names.parked(place))).map(|name| (name, partitions));
         let few = self.names.delays().into_iter().chain([self.names.handled()]);
@@ -91,7 +92,7 @@ impl Topics {
     }
 
     /// What there is of what is wanted.
-    pub async fn parts(&self, places: &[Arc<str>]) -> Result<Vec<Part>, QueueError> {
+    pub async fn parts(&self, places: Option<&[Arc<str>]>) -> Result<Vec<Part>, QueueError> {
         let there = self.list().await?;
         let mut parts = Vec::new();
         for wanted in self.wanted(places) {
@@ -129,7 +130,7 @@ impl Topics {
     }
 
     /// Makes what is missing.
-    pub async fn make(&self, places: &[Arc<str>]) -> Result<(), QueueError> {
+    pub async fn make(&self, places: Option<&[Arc<str>]>) -> Result<(), QueueError> {
         let there = self.list().await?;
         let wanted = self.wanted(places);
         let copies = self.create.copies.map_or(-1, i32::from);
