@@ -29,15 +29,22 @@ port() {
   done
 }
 
-# pid_of N: the pid of node N while it lives and is the process that was started, else nothing. A pid may be another's by now.
+# lives PID MARK: whether the process that was started with WINDLASS_SERVER=MARK lives. A pid may be another's by now; where
+# /proc is that of another namespace of pids, as in a container that shares it, nobody can tell.
+lives() {
+  local self
+  read -r self _ </proc/self/stat
+  if [ "$self" != "$BASHPID" ]; then kill -0 "$1" 2>/dev/null; return; fi
+  tr '\0' '\n' 2>/dev/null <"/proc/$1/environ" | grep -qxF "WINDLASS_SERVER=$2" &&
+    ! grep -q '^State:.*Z' "/proc/$1/status" 2>/dev/null
+}
+
+# pid_of N: the pid of node N while it lives, else nothing.
 pid_of() {
   local file="$DIR/node$1/pid" pid
   [ -s "$file" ] || return 0
   pid=$(cat "$file")
-  if tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | grep -qxF "WINDLASS_SERVER=$DIR/node$1"; then
-    ! grep -q '^State:.*Z' "/proc/$pid/status" 2>/dev/null || return 0
-    echo "$pid"
-  fi
+  ! lives "$pid" "$DIR/node$1" || echo "$pid"
 }
 
 nodes() { local node; for node in "$DIR"/node*/; do node=${node%/}; echo "${node##*node}"; done; }
