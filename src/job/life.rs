@@ -99,6 +99,24 @@ pub struct Run {
 }
 
 impl Life {
+    /// The next life of a job that an operator replays: what is to be counted begins anew.
+    #[must_use]
+    pub fn replayed(self) -> Self {
+        Life {
+            generation: self.generation + 1,
+            replay: self.replay + 1,
+            attempt: 0,
+            crashes: 0,
+            suspect: false,
+            due: None,
+            park: None,
+            last: None,
+            first_failure: None,
+            history: Vec::new(),
+            ..self
+        }
+    }
+
     /// Notes a failed run: what it was last, and one more line of history.
     pub fn note(&mut self, run: Run, message: &str) {
         self.last_was(run.class, message);

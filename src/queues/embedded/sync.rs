@@ -20,6 +20,7 @@ use crate::stop_point;
 
 /// The thread as the writer sees it; dropping it waits for what was handed over.
 pub(super) struct Syncer {
+    shared: Arc<Shared>,
     line: Option<SyncSender<Committed>>,
     /// Emptied lines of operations come back to be filled again.
     emptied: Receiver<Vec<Operation>>,
@@ -39,14 +40,17 @@ impl Syncer {
         let (line, committed) = sync_channel(0);
         let (back, emptied) = channel();
         let thread = std::thread::Builder::new().name("windlass-sync".into());
-        let thread = thread.spawn(move || run(&log, &committed, &back, &shared)).map_err(other)?;
-        Ok(Syncer { line: Some(line), emptied, thread: Some(thread) })
+        let ours = shared.clone();
+        let thread = thread.spawn(move || run(&log, &committed, &back, &ours)).map_err(other)?;
+        Ok(Syncer { shared, line: Some(line), emptied, thread: Some(thread) })
     }
 
     /// Has a commit brought to the disk, and whoever waits for it answered; waits until the one before is.
     pub fn hand_over(&self, committed: Committed) {
-        if let Some(line) = &self.line {
-            drop(line.send(committed)); // the thread lives as long as the line
+        let sent = self.line.as_ref().map(|line| line.send(committed));
+        if matches!(sent, Some(Err(_))) && !self.shared.killed.load(Ordering::SeqCst) {
+            // it lives as long as the line, but for a bug
+            self.shared.break_down(&std::io::Error::other("the thread that syncs has ended"));
         }
     }
 

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::queue::Home;
 use super::wire::Beside;
 use crate::clock::between;
-use crate::job::{DEFAULT_PRIORITY, FAILURE_HEADER, FailureDocument, JOB_HEADER, Life, Message};
+use crate::job::{DEFAULT_PRIORITY, FAILURE_HEADER, FailureDocument, JOB_HEADER, Message};
 use crate::ports::{
     Acted, Action, Admin, Cursor, Entry, Filter, NewJob, Outgoing, Page, Queue, QueueError, QueueStats, State, Submitted,
 };
@@ -92,7 +92,7 @@ impl Desk {
             submitted: failure.first_seen.or(letter.published).unwrap_or(failure.last_failure),
             due: None,
             ended: Some(letter.published.unwrap_or(failure.last_failure)),
-            life: Life { attempt: failure.attempts, crashes: failure.crashes, ..reborn(&failure, failure.replay) },
+            life: failure.life(),
             failure: Some(failure),
             event: None,
             size,
@@ -102,19 +102,6 @@ impl Desk {
 
     fn is_ours(&self, queue: &str) -> bool {
         queue == &*self.home.block || queue.strip_suffix(".dead") == Some(&*self.home.block)
-    }
-}
-
-/// The life of a job that is run anew.
-fn reborn(failure: &FailureDocument, replay: u32) -> Life {
-    Life {
-        v: 1,
-        id: Some(failure.id.clone()),
-        generation: failure.generation + 1,
-        replay,
-        first_seen: failure.first_seen,
-        origin: failure.origin.clone(),
-        ..Life::default()
     }
 }
 
@@ -214,7 +201,7 @@ impl Admin for Desk {
         if by.is_none() {
             let mut message = letter.message;
             message.remove_header(FAILURE_HEADER);
-            message.set_header(JOB_HEADER, reborn(&failure, failure.replay + 1).to_json());
+            message.set_header(JOB_HEADER, failure.life().replayed().to_json());
             producers.send(&names.retry(), &message, &Beside::default()).await?;
         }
         // a death in between leaves a letter that was replayed: twice is better than never

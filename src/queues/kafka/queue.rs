@@ -48,9 +48,7 @@ pub struct KafkaQueue {
 }
 
 impl KafkaQueue {
-    /// # Errors
-    /// None so far: what is wrong with the options is told by who uses them.
-    pub fn new(block: &str, config: &KafkaConfig, options: Options) -> Result<Self, String> {
+    pub fn new(block: &str, config: &KafkaConfig, options: Options) -> Self {
         let names = Names::new(block, config);
         let topics = Topics { options: options.clone(), names, create: config.create.clone() };
         let home = Home {
@@ -61,7 +59,7 @@ impl KafkaQueue {
             taking: tokio::sync::Mutex::default(),
             claimed: Mutex::default(),
         };
-        Ok(KafkaQueue { home: Arc::new(home), name: block.into(), place: None })
+        KafkaQueue { home: Arc::new(home), name: block.into(), place: None }
     }
 
     fn sink_to(&self, topic: String, target: Target) -> Arc<dyn Sink> {

@@ -180,20 +180,7 @@ impl Writer<'_> {
         if number != job.home && !self.adopt(job, &target, number)? {
             return Ok(Err(State::Waiting));
         }
-        let before = found.life.clone();
-        let life = Life {
-            generation: before.generation + 1,
-            replay: before.replay + 1,
-            attempt: 0,
-            crashes: 0,
-            suspect: false,
-            due: None,
-            park: None,
-            last: None,
-            first_failure: None,
-            history: Vec::new(),
-            ..before
-        };
+        let life = found.life.clone().replayed();
         let place = job.place;
         let mut update = self.connection.prepare_cached(
             "UPDATE jobs SET place = ?, home = ?, due = NULL, life = ?, failure = NULL, event = NULL, unsettled = 0 WHERE place = ?",
