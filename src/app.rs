@@ -108,7 +108,7 @@ impl App {
     pub async fn stop(self) -> Vec<QueueStats> {
         let App { engine, reloader, desk, mut listeners, systems, closing, grace, .. } = self;
         engine.stop(grace).await;
-        let queues = desk.stats().await.unwrap_or_default();
+        let queues = desk.stats().await.queues;
         let executors = reloader.executors().await;
         let stops = executors.iter().map(|executor| executor.stop(reload::STOP));
         futures_util::future::join_all(stops).await;

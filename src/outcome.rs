@@ -124,7 +124,7 @@ impl From<Failure> for Outcome {
     }
 }
 
-/// Why a message lies in a dead-letter queue: a class, or one of the three that no single run can have.
+/// Why a message lies in a dead-letter queue: a class, or one that no single run can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Reason {
@@ -141,6 +141,8 @@ pub enum OtherReason {
     Poison,
     /// It held its key's lane for too long.
     OrderHold,
+    /// Another system gave it up; the message says what that system noted.
+    Foreign,
 }
 
 impl Reason {
@@ -155,6 +157,7 @@ impl Reason {
             Reason::Other(OtherReason::Malformed) => "malformed",
             Reason::Other(OtherReason::Poison) => "poison",
             Reason::Other(OtherReason::OrderHold) => "order_hold",
+            Reason::Other(OtherReason::Foreign) => "foreign",
         }
     }
 }

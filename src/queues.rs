@@ -2,6 +2,8 @@
 //! their folders; their blocks of the config are read in every build.
 
 pub mod embedded;
+#[cfg(any(feature = "kafka", feature = "rabbitmq"))]
+pub mod letters;
 pub mod memory;
 
 #[cfg(feature = "kafka")]

@@ -248,6 +248,12 @@ async fn dead_letters_on_kafka_are_browsed_without_end_replayed_once_and_never_c
     let left: Vec<String> = ids.into_iter().filter(|id| id != "job-03" && id != "job-07").collect();
     assert_eq!(list(open(&config), "{}", 100).await, left, "whoever looks");
     assert_eq!(admin.stats().await.unwrap()[0].dead, 10);
+    let replayed = &admin.stats().await.unwrap()[0];
+    let lag: Vec<(bool, u64)> = replayed.lag.iter().map(|part| (part.topic.ends_with(".retry"), part.lag)).collect();
+    assert_eq!((replayed.waiting, replayed.consumers), (1, Some(0)), "nobody takes it yet");
+    assert!(lag.contains(&(true, 1)) && lag.iter().map(|part| part.1).sum::<u64>() == 1, "{lag:?}");
+    let age = Timestamp::now().duration_since(replayed.oldest.expect("one waits")).as_secs();
+    assert!((0..600).contains(&age), "{age}");
     let mut source = source(&queue).await;
     let again = take(&mut source, Duration::from_secs(20)).await.remove(0);
     let life = life_of(&again.message).unwrap();

@@ -70,7 +70,7 @@ async fn park(load: &Load, count: usize) {
     let engine = Engine::start(shared.clone(), &[Arc::new(pool)]);
     // one that runs, so that the place has been taken from before it is shut
     submit(&store, load.body, 0, 1).await;
-    reach(&store, |queue| queue.completed == 1).await;
+    reach(&store, |queue| queue.completed == Some(1)).await;
     guard.hold(&Hold { by: "bench".into(), since: jiff::Timestamp::now() });
     for start in (1..=count).step_by(CHUNK) {
         submit(&store, load.body, start, CHUNK.min(count + 1 - start)).await;

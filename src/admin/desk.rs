@@ -70,6 +70,22 @@ pub struct PoolFacts {
     pub slots: usize,
 }
 
+/// The counts of all queues, and which of them could not be counted.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Counts {
+    pub queues: Vec<QueueStats>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<Silent>,
+}
+
+/// A system that does not answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Silent {
+    /// The queue, or the file that holds some.
+    pub queue: Arc<str>,
+    pub why: String,
+}
+
 /// What the routes of the API work on.
 pub struct Desk {
     pub systems: Vec<System>,
@@ -181,21 +197,25 @@ impl Desk {
     }
 
     /// One line per queue, dead letters included, system after system.
-    ///
-    /// # Errors
-    /// When a system does not answer.
-    pub async fn stats(&self) -> Result<Vec<QueueStats>, Refusal> {
-        let mut all = Vec::new();
-        for (index, system) in self.systems.iter().enumerate() {
-            let stats = system.admin.stats().await?;
-            all.extend(stats.into_iter().map(|stats| {
+    pub async fn stats(&self) -> Counts {
+        let asked = self.systems.iter().map(|system| system.admin.stats());
+        let mut counts = Counts::default();
+        for (index, answer) in futures_util::future::join_all(asked).await.into_iter().enumerate() {
+            let stats = match answer {
+                Ok(stats) => stats,
+                Err(error) => {
+                    counts.silent.push(Silent { queue: self.systems[index].name.clone(), why: error.to_string() });
+                    continue;
+                }
+            };
+            counts.queues.extend(stats.into_iter().map(|stats| {
                 let queue = self.outer(index, &stats.queue);
                 // what was taken and does not run yet waits, for whoever asks
-                let taken = self.shared().map_or(0, |shared| shared.waiting(&queue)).min(stats.running);
-                QueueStats { queue, running: stats.running - taken, waiting: stats.waiting + taken, ..stats }
+                let taken = self.shared().map_or(0, |shared| shared.waiting(&queue)).min(stats.running.unwrap_or_default());
+                QueueStats { queue, running: stats.running.map(|all| all - taken), waiting: stats.waiting + taken, ..stats }
             }));
         }
-        Ok(all)
+        counts
     }
 
     /// Jobs that match, system after system; a cursor is `<index of the system>:<its own cursor>`.

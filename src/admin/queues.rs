@@ -6,12 +6,13 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
+use super::desk::Counts;
 use super::request::{Asked, Named};
 use super::{Desk, Refusal};
 
-pub(super) async fn list(State(desk): State<Arc<Desk>>, asked: Asked) -> Result<Json<Value>, Refusal> {
+pub(super) async fn list(State(desk): State<Arc<Desk>>, asked: Asked) -> Result<Json<Counts>, Refusal> {
     asked.end()?;
-    Ok(Json(json!({ "queues": desk.stats().await? })))
+    Ok(Json(desk.stats().await))
 }
 
 pub(super) async fn pause(State(desk): State<Arc<Desk>>, Named(queue): Named) -> Result<Json<Value>, Refusal> {

@@ -82,8 +82,10 @@ impl Watch {
         let full = pool.window.used() >= pool.window.slots() || self.shared.budget.free() < self.shared.body_limit;
         // jobs that wait here for a limit, and executors that are shut, are reasons to take no more: a restart would not help
         let held_back = full || self.shared.waiting(&feed.name) > 0 || all_shut(pool);
+        // a partition, or the turn as the only consumer, may be another's
+        let alone = backlog.stats.consumers.is_none_or(|consumers| consumers <= 1);
         let late = between(since, self.shared.clock.now()) > STUCK;
-        (late && !held_back).then_some((backlog.stats.waiting, since))
+        (late && alone && !held_back).then_some((backlog.stats.waiting, since))
     }
 
     /// What waits for each reason, of one pool.
@@ -143,8 +145,9 @@ impl Progress for Watch {
     }
 
     async fn refresh(&self) {
-        for (index, system) in self.desk.systems.iter().enumerate() {
-            let Ok(all) = system.admin.stats().await else { continue };
+        let asked = self.desk.systems.iter().map(|system| system.admin.stats());
+        for (index, answer) in futures_util::future::join_all(asked).await.into_iter().enumerate() {
+            let Ok(all) = answer else { continue };
             let (mut seen, now) = (self.seen(), self.shared.clock.now());
             for stats in all {
                 let queue = self.desk.outer(index, &stats.queue);

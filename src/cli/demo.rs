@@ -80,7 +80,7 @@ async fn watch(store: &dyn Admin, view: &mut View, over: impl Fn(u64, u64) -> bo
             frame.tick().await;
             let mut stats = store.stats().await.map_err(|error| error.to_string())?;
             stats.retain(|queue| &*queue.queue == QUEUE); // which counts its dead letters too
-            let done = stats.iter().map(|queue| queue.completed).sum();
+            let done = stats.iter().filter_map(|queue| queue.completed).sum();
             let dead = stats.iter().map(|queue| queue.dead).sum();
             view.draw(&stats);
             if over(done, dead) {

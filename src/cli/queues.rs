@@ -1,6 +1,7 @@
 //! `windlass queues`: their counts, and a switch that stops handing out their jobs.
 
 mod parts;
+mod stats;
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
@@ -8,9 +9,9 @@ use serde_json::Value;
 
 use super::screen::{Colour, Column, Screen, Table};
 use super::session::{Ask, Missing, Reach, Session};
-use super::story;
 use super::words::{grouped, since};
 use super::{Exit, Failure, Globals};
+use crate::admin::desk::Counts;
 use crate::ports::QueueStats;
 
 /// Count the jobs of every queue, pause and resume queues
@@ -25,6 +26,7 @@ pub struct Queues {
 #[derive(Debug, Subcommand)]
 enum Command {
     List(List),
+    Stats(Stats),
     Pause(Pause),
     Resume(Resume),
     Create(Create),
@@ -38,6 +40,18 @@ Examples:
   windlass queues list
   windlass queues list --json | jq 'select(.dead > 0)'")]
 struct List {}
+
+/// Say how much waits in the queues, how long already, who takes it, and how far behind
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  windlass queues stats
+  windlass queues stats orders    with a line for each partition, where it has some
+  windlass queues stats --json | jq 'select(.consumers == 0)'")]
+struct Stats {
+    /// Of this queue alone
+    queue: Option<String>,
+}
 
 /// Hand out no more jobs of a queue; what runs goes on
 #[derive(Debug, Args)]
@@ -88,6 +102,7 @@ pub(super) async fn run(queues: Queues, globals: &Globals, screen: &mut Screen) 
     let session = Session::open(target, Missing::Refuse).await?;
     let done = match queues.command {
         Command::List(List {}) => list(&session, screen).await,
+        Command::Stats(Stats { queue }) => stats::tell(&session, queue.as_deref(), screen).await,
         Command::Pause(Pause { queue }) => switch(&session, &queue, "pause", screen).await,
         Command::Resume(Resume { queue }) => switch(&session, &queue, "resume", screen).await,
         Command::Create(_) | Command::Check(_) => Ok(Exit::Done), // above, without a worker
@@ -103,10 +118,10 @@ async fn switch(session: &Session, queue: &str, verb: &str, screen: &mut Screen)
 }
 
 async fn list(session: &Session, screen: &mut Screen) -> Result<Exit, Failure> {
-    let story::Queues { queues } = session.ask(Ask::get("/queues")).await?;
+    let (queues, exit) = ask(session).await?;
     if screen.json {
         queues.iter().try_for_each(|queue| screen.document(queue))?;
-        return Ok(Exit::Done);
+        return Ok(exit);
     }
     let mut table = Table::new(&[
         Column::left("QUEUE"),
@@ -130,19 +145,36 @@ async fn list(session: &Session, screen: &mut Screen) -> Result<Exit, Failure> {
     for queue in queues.iter().filter(|queue| queue.paused) {
         screen.line(&format!("{} is paused: windlass queues resume {}", queue.queue, queue.queue))?;
     }
-    Ok(Exit::Done)
+    Ok(exit)
+}
+
+/// The counts of those that answer; the others are named beside them.
+async fn ask(session: &Session) -> Result<(Vec<QueueStats>, Exit), Failure> {
+    let counts: Counts = session.ask(Ask::get("/queues")).await?;
+    for silent in &counts.silent {
+        eprintln!("{} does not answer: {}", silent.queue, silent.why);
+    }
+    Ok((counts.queues, if counts.silent.is_empty() { Exit::Done } else { Exit::Partly }))
 }
 
 fn row(queue: &QueueStats, now: Timestamp) -> Vec<(String, Colour)> {
-    let number = |count: u64, colour| (grouped(count), if count == 0 { Colour::Dim } else { colour });
     vec![
         (queue.queue.to_string(), if queue.paused { Colour::Yellow } else { Colour::Plain }),
-        number(queue.waiting, Colour::Plain),
+        number(Some(queue.waiting), Colour::Plain),
         number(queue.delayed, Colour::Plain),
-        number(queue.parked, Colour::Yellow),
+        number(Some(queue.parked), Colour::Yellow),
         number(queue.running, Colour::Blue),
-        number(queue.dead, Colour::Red),
+        number(Some(queue.dead), Colour::Red),
         number(queue.completed, Colour::Green),
         (queue.oldest.map_or_else(String::new, |oldest| since(oldest, now)), Colour::Plain),
     ]
+}
+
+/// A count in a table; what its system does not tell is a dash.
+pub(super) fn number(count: Option<u64>, colour: Colour) -> (String, Colour) {
+    match count {
+        None => ("-".into(), Colour::Dim),
+        Some(0) => ("0".into(), Colour::Dim),
+        Some(count) => (grouped(count), colour),
+    }
 }

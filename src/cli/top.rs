@@ -9,11 +9,12 @@ use clap::Args;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::breakers::{self, Listed};
+use super::queues::number;
 use super::routes::{self, Answer};
 use super::screen::{Colour, Column, Screen, Table};
 use super::session::{Ask, Missing, Reach, Session};
 use super::story::Queues;
-use super::words::{age, grouped};
+use super::words::age;
 use super::{Exit, Failure, Globals};
 use crate::admin::worker::WorkerView;
 use crate::ports::QueueStats;
@@ -100,15 +101,16 @@ async fn watch(session: &Session, top: &Top, live: bool, screen: &mut Screen) ->
 
 /// Jobs done each second since the picture before, by queue; none for the first one.
 fn rates(before: &mut Option<Before>, queues: &[QueueStats]) -> Option<HashMap<Arc<str>, f64>> {
-    let completed = queues.iter().map(|queue| (queue.queue.clone(), queue.completed)).collect();
+    let completed = queues.iter().filter_map(|queue| Some((queue.queue.clone(), queue.completed?))).collect();
     let last = before.replace(Before { at: Instant::now(), completed })?;
     let passed = last.at.elapsed().as_secs_f64().max(0.001);
     #[expect(clippy::cast_precision_loss, reason = "a rate to look at")]
     let rate = |queue: &QueueStats| {
-        let done = queue.completed.saturating_sub(last.completed.get(&queue.queue).copied().unwrap_or(queue.completed));
-        (queue.queue.clone(), done as f64 / passed)
+        let completed = queue.completed?;
+        let done = completed.saturating_sub(last.completed.get(&queue.queue).copied().unwrap_or(completed));
+        Some((queue.queue.clone(), done as f64 / passed))
     };
-    Some(queues.iter().map(rate).collect())
+    Some(queues.iter().filter_map(rate).collect())
 }
 
 fn picture(worker: &WorkerView, tables: [Table; 3], screen: &mut Screen) -> Result<(), Failure> {
@@ -133,15 +135,14 @@ fn table(queues: &[QueueStats], rates: Option<&HashMap<Arc<str>, f64>>) -> Table
         Column::right("DONE/S"),
     ]);
     for queue in queues {
-        let number = |count: u64, colour| (grouped(count), if count == 0 { Colour::Dim } else { colour });
         let rate = rates.and_then(|rates| rates.get(&queue.queue)).map_or_else(String::new, |rate| format!("{rate:.1}"));
         table.painted(vec![
             (queue.queue.to_string(), if queue.paused { Colour::Yellow } else { Colour::Plain }),
-            number(queue.waiting, Colour::Plain),
+            number(Some(queue.waiting), Colour::Plain),
             number(queue.delayed, Colour::Plain),
-            number(queue.parked, Colour::Yellow),
+            number(Some(queue.parked), Colour::Yellow),
             number(queue.running, Colour::Blue),
-            number(queue.dead, Colour::Red),
+            number(Some(queue.dead), Colour::Red),
             (rate, Colour::Green),
         ]);
     }

@@ -153,20 +153,39 @@ pub enum Acted {
     NotNow(State),
 }
 
-/// Counts of one queue.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Counts of one queue. What its system does not tell is none.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct QueueStats {
     pub queue: Arc<str>,
     pub waiting: u64,
-    pub delayed: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delayed: Option<u64>,
     pub parked: u64,
-    pub running: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<u64>,
     pub dead: u64,
     /// Since the file was made.
-    pub completed: u64,
-    pub discarded: u64,
-    /// Submit time of the oldest job that waits.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discarded: Option<u64>,
+    /// When the oldest job that waits was submitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest: Option<Timestamp>,
+    /// How many take from it, of all workers and of other programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumers: Option<u64>,
+    /// How far the consumers are behind, where a queue has partitions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lag: Vec<PartitionLag>,
     pub paused: bool,
+}
+
+/// How far the consumers of a partition are behind its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionLag {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    /// By offsets: some of them may hold no message.
+    pub lag: u64,
 }

@@ -8,6 +8,7 @@ mod commits;
 pub mod config;
 mod dead;
 mod delays;
+mod lag;
 mod names;
 mod progress;
 mod queue;

@@ -136,7 +136,7 @@ fn lives_are_as_their_schema_says() {
 
 #[test]
 fn failure_documents_are_as_their_schema_says() {
-    let others = [OtherReason::Malformed, OtherReason::Poison, OtherReason::OrderHold].map(Reason::Other);
+    let others = [OtherReason::Malformed, OtherReason::Poison, OtherReason::OrderHold, OtherReason::Foreign].map(Reason::Other);
     for reason in Class::ALL.map(Reason::Class).into_iter().chain(others) {
         accepts("failure", &document(reason, "it failed").to_json());
     }

@@ -108,7 +108,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
-    use crate::ports::QueueStats;
+    use crate::ports::{PartitionLag, QueueStats};
 
     struct Worker {
         ready: bool,
@@ -135,14 +135,10 @@ mod tests {
             let stats = QueueStats {
                 queue: "jobs".into(),
                 waiting: 7,
-                delayed: 0,
-                parked: 0,
-                running: 0,
-                dead: 0,
-                completed: 3,
-                discarded: 0,
-                oldest: None,
-                paused: false,
+                completed: Some(3),
+                consumers: Some(2),
+                lag: vec![PartitionLag { topic: "orders".into(), partition: 1, lag: 5 }],
+                ..QueueStats::default()
             };
             self.telemetry.queue("jobs", Clock::System).observe(&stats);
         }
@@ -176,6 +172,9 @@ mod tests {
         assert_eq!(code, 200);
         assert!(body.contains("windlass_queue_jobs{queue=\"jobs\",state=\"waiting\"} 7"), "{body}");
         assert!(body.contains("windlass_queue_ended_total{queue=\"jobs\",end=\"completed\"} 3"), "{body}");
+        assert!(!body.contains("state=\"delayed\""), "what nobody knows is not shown: {body}");
+        assert!(body.contains("windlass_queue_consumers{queue=\"jobs\"} 2"), "{body}");
+        assert!(body.contains("windlass_queue_lag{queue=\"jobs\",topic=\"orders\",partition=\"1\"} 5"), "{body}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,46 +1,54 @@
-//! What a scrape shows of one queue: not counted along the way but asked of it.
+//! What a scrape shows of one queue: not counted along the way but asked of it, and what it does not tell is not shown.
 
-use super::names::{QUEUE_ENDED, QUEUE_JOBS, QUEUE_OLDEST_SECONDS, QUEUE_PAUSED};
-use super::recorder::{Counter, Gauge, Labels, Registry};
+use super::names::{QUEUE_CONSUMERS, QUEUE_ENDED, QUEUE_JOBS, QUEUE_LAG, QUEUE_OLDEST_SECONDS, QUEUE_PAUSED};
+use super::recorder::{Labels, Registry};
 use crate::clock::{Clock, between};
 use crate::ports::QueueStats;
-
-const STATES: [&str; 5] = ["waiting", "delayed", "parked", "running", "dead"];
 
 /// The metrics of one queue.
 pub struct QueueMetrics {
     clock: Clock,
-    jobs: [Gauge; 5],
-    completed: Counter,
-    discarded: Counter,
-    oldest: Gauge,
-    paused: Gauge,
+    registry: Registry,
+    labels: Labels,
 }
 
 impl QueueMetrics {
     pub(super) fn new(registry: &Registry, labels: &Labels, clock: Clock) -> Self {
-        QueueMetrics {
-            clock,
-            jobs: STATES.map(|state| registry.gauge(&QUEUE_JOBS, &labels.with("state", state))),
-            completed: registry.counter(&QUEUE_ENDED, &labels.with("end", "completed")),
-            discarded: registry.counter(&QUEUE_ENDED, &labels.with("end", "discarded")),
-            oldest: registry.gauge(&QUEUE_OLDEST_SECONDS, labels),
-            paused: registry.gauge(&QUEUE_PAUSED, labels),
-        }
+        QueueMetrics { clock, registry: registry.clone(), labels: labels.clone() }
     }
 
     /// Shows these counts from now on.
     pub fn observe(&self, stats: &QueueStats) {
-        #[expect(clippy::cast_precision_loss, reason = "a queue holds fewer than 2^53 jobs")]
-        for (gauge, count) in
-            self.jobs.iter().zip([stats.waiting, stats.delayed, stats.parked, stats.running, stats.dead].map(|n| n as f64))
-        {
-            gauge.set(count);
+        let gauge = |metric, labels: &Labels, value: u64| {
+            #[expect(clippy::cast_precision_loss, reason = "a queue holds fewer than 2^53 jobs")]
+            self.registry.gauge(metric, labels).set(value as f64);
+        };
+        let states = [
+            ("waiting", Some(stats.waiting)),
+            ("delayed", stats.delayed),
+            ("parked", Some(stats.parked)),
+            ("running", stats.running),
+            ("dead", Some(stats.dead)),
+        ];
+        for (state, count) in states.into_iter().filter_map(|(state, count)| Some((state, count?))) {
+            gauge(&QUEUE_JOBS, &self.labels.with("state", state), count);
         }
-        self.completed.absolute(stats.completed);
-        self.discarded.absolute(stats.discarded);
-        let now = self.clock.now();
-        self.oldest.set(stats.oldest.map_or(0.0, |oldest| between(oldest, now).as_secs_f64()));
-        self.paused.set(f64::from(u8::from(stats.paused)));
+        for (end, count) in [("completed", stats.completed), ("discarded", stats.discarded)] {
+            let Some(count) = count else { continue };
+            self.registry.counter(&QUEUE_ENDED, &self.labels.with("end", end)).absolute(count);
+        }
+        for part in &stats.lag {
+            let labels = self.labels.with("topic", &part.topic).with("partition", &part.partition.to_string());
+            gauge(&QUEUE_LAG, &labels, part.lag);
+        }
+        if let Some(consumers) = stats.consumers {
+            gauge(&QUEUE_CONSUMERS, &self.labels, consumers);
+        }
+        // where the oldest is not told, an age would be made up
+        if stats.oldest.is_some() || stats.waiting == 0 {
+            let age = stats.oldest.map_or(0.0, |oldest| between(oldest, self.clock.now()).as_secs_f64());
+            self.registry.gauge(&QUEUE_OLDEST_SECONDS, &self.labels).set(age);
+        }
+        gauge(&QUEUE_PAUSED, &self.labels, u64::from(stats.paused));
     }
 }

@@ -13,7 +13,7 @@ const VERDICT_WORDS: [&str; 6] = ["complete", "retry", "park", "dead_letter", "g
 pub struct RouteMetrics {
     verdicts: Family<6>,
     failures: Family<11>,
-    dead_letters: Family<14>,
+    dead_letters: Family<15>,
     run: Histogram,
     queue: Histogram,
     running: Gauge,
@@ -76,5 +76,6 @@ fn place(reason: Reason) -> usize {
         Reason::Other(OtherReason::Malformed) => 11,
         Reason::Other(OtherReason::Poison) => 12,
         Reason::Other(OtherReason::OrderHold) => 13,
+        Reason::Other(OtherReason::Foreign) => 14,
     }
 }

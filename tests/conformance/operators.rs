@@ -142,8 +142,8 @@ pub async fn jobs_are_found_by_state_and_by_what_is_known_of_them(kind: Kind) {
     }
     let stats = kind.admin().stats().await.unwrap();
     let of_queue = stats.iter().find(|stats| &*stats.queue == "q").unwrap();
-    let counts = [of_queue.waiting, of_queue.delayed, of_queue.running, of_queue.dead, of_queue.completed, of_queue.discarded];
-    assert_eq!(counts, [1; 6]);
+    let known = [of_queue.delayed, of_queue.running, of_queue.completed, of_queue.discarded];
+    assert_eq!((of_queue.waiting, of_queue.dead, known), (1, 1, [Some(1); 4]));
     assert_eq!(find(&kind, "waiting").await.unwrap().message, Some(job("waiting").message));
     drop(running);
 }

@@ -102,6 +102,15 @@ async fn a_queue_that_nobody_takes_from_is_stuck_until_its_jobs_move() {
 }
 
 #[tokio::test]
+async fn a_queue_that_others_take_from_too_is_not_stuck_when_they_get_it_all() {
+    let bench = Bench::new();
+    bench.submit("paced", 1).await;
+    assert_eq!(bench.later().await.status, Status::Stuck);
+    bench.watch.seen().backlogs.get_mut("jobs").unwrap().stats.consumers = Some(2);
+    assert_eq!(bench.watch.health().status, Status::Ok, "this worker may have no partition, or not the turn");
+}
+
+#[tokio::test]
 async fn jobs_that_a_shut_executor_holds_back_are_no_reason_for_a_restart() {
     let bench = Bench::new();
     bench.submit("paced", 1).await;

@@ -34,10 +34,10 @@ impl View {
     pub fn draw(&mut self, stats: &[QueueStats]) {
         let sum = |count: fn(&QueueStats) -> u64| stats.iter().map(count).sum::<u64>();
         let counts = [
-            ("done", sum(|queue| queue.completed), '#'),
-            ("running", sum(|queue| queue.running), '>'),
+            ("done", sum(|queue| queue.completed.unwrap_or_default()), '#'),
+            ("running", sum(|queue| queue.running.unwrap_or_default()), '>'),
             ("waiting", sum(|queue| queue.waiting), '.'),
-            ("retry later", sum(|queue| queue.delayed + queue.parked), 'r'),
+            ("retry later", sum(|queue| queue.delayed.unwrap_or_default() + queue.parked), 'r'),
             ("dead", sum(|queue| queue.dead), 'x'),
         ];
         self.frames += 1;

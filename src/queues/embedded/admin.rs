@@ -144,18 +144,18 @@ impl Shared {
         QueueStats {
             queue: queue.name.clone(),
             waiting: if beside { 0 } else { ready },
-            delayed: standing(Line::Delayed),
+            delayed: Some(standing(Line::Delayed)),
             parked: if beside { ready } else { standing(Line::Parked) },
-            running,
+            running: Some(running),
             dead: if beside {
                 0
             } else {
                 [Line::Waiting, Line::Delayed, Line::Parked].map(|line| count(dead, line)).iter().sum()
             },
-            completed: own(Line::Completed),
-            discarded: own(Line::Discarded),
-            oldest: None,
+            completed: Some(own(Line::Completed)),
+            discarded: Some(own(Line::Discarded)),
             paused: self.registry.home_of(queue).ready().paused,
+            ..QueueStats::default()
         }
     }
 }
@@ -163,11 +163,11 @@ impl Shared {
 fn add_beside(queues: &[Arc<ReadyQueue>], stats: &mut Vec<QueueStats>) {
     for (index, queue) in queues.iter().enumerate() {
         let Some(home) = queue.parked_from() else { continue };
-        let (parked, running) = (stats[index].parked, stats[index].running);
+        let (parked, running) = (stats[index].parked, stats[index].running.unwrap_or_default());
         if let Some(home) = stats.iter_mut().find(|stats| *stats.queue == *home) {
             home.parked += parked;
-            home.running += running;
-            (stats[index].parked, stats[index].running) = (0, 0);
+            home.running = home.running.map(|ours| ours + running);
+            (stats[index].parked, stats[index].running) = (0, Some(0));
         }
         if parked + running == 0 {
             stats[index].queue = "".into();

@@ -12,7 +12,8 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::client::{OURS, Options, PATIENCE, Plain, unavailable};
 use super::config::Create;
-use super::dead::Letter;
+use super::dead::Lying;
+use super::lag::Lag;
 use super::names::Names;
 use super::wire;
 use crate::ports::{Found, Part, QueueError};
@@ -172,7 +173,7 @@ impl Topics {
 
 /// The context of a client that lists topics.
 #[derive(Default)]
-struct Asking(Plain);
+pub struct Asking(Plain);
 
 impl rdkafka::client::ClientContext for Asking {
     fn error(&self, error: KafkaError, reason: &str) {
@@ -211,6 +212,11 @@ impl Topics {
 
     /// How much the group has not finished of what lies in some topics, by offsets.
     pub async fn left(&self, topics: &[String], ours: HashMap<(String, i32), i64>) -> Result<u64, QueueError> {
+        Ok(self.lags(topics, ours).await?.iter().map(|lag| lag.records).sum())
+    }
+
+    /// As [`Topics::left`], partition by partition.
+    pub async fn lags(&self, topics: &[String], ours: HashMap<(String, i32), i64>) -> Result<Vec<Lag>, QueueError> {
         let there = self.list().await?;
         let partitions = |topic: &String| there.get(topic).map_or(&[][..], Vec::as_slice);
         let spots: Vec<(String, i32)> =
@@ -226,21 +232,22 @@ impl Topics {
                 asked.add_partition(topic, *partition);
             }
             let committed = client.committed_offsets(asked, PATIENCE).map_err(failed)?.to_topic_map();
-            let mut left = 0;
-            for spot in &spots {
+            let mut lags = Vec::new();
+            for spot in spots {
                 let (low, high) = client.fetch_watermarks(&spot.0, spot.1, PATIENCE).map_err(failed)?;
-                let heard = committed.get(spot).and_then(|offset| offset.to_raw()).filter(|at| *at >= 0);
-                let at = ours.get(spot).copied().or(heard).unwrap_or(low);
-                left += u64::try_from(high - at.max(low)).unwrap_or(0);
-                left += u64::from(at < 0); // something waits that was fetched
+                let heard = committed.get(&spot).and_then(|offset| offset.to_raw()).filter(|at| *at >= 0);
+                let at = ours.get(&spot).copied().or(heard).unwrap_or(low);
+                let records = u64::try_from(high - at.max(low)).unwrap_or(0);
+                let fetched = u64::from(at < 0); // something waits that was fetched
+                lags.push(Lag { topic: spot.0, partition: spot.1, at: at.max(low), records: records + fetched });
             }
-            Ok(left)
+            Ok(lags)
         };
         tokio::task::spawn_blocking(ask).await.map_err(|error| QueueError::Unavailable(error.to_string()))?
     }
 
     /// Records of a topic from a partition and offset on, partition after partition, at most `most`.
-    pub async fn read(&self, topic: &str, from: (i32, i64), most: usize) -> Result<Vec<Letter>, QueueError> {
+    pub async fn read(&self, topic: &str, from: (i32, i64), most: usize) -> Result<Vec<Lying>, QueueError> {
         let (options, topic) = (self.options.clone(), topic.to_owned());
         let ask = move || {
             let failed = |error: KafkaError| unavailable(options.brokers(), &error, None);
@@ -272,13 +279,13 @@ fn assign(client: &BaseConsumer<Asking>, topic: &str, partition: i32, offset: i6
 }
 
 /// Reads to the end of the partition that is assigned.
-fn read_on(client: &BaseConsumer<Asking>, most: usize, letters: &mut Vec<Letter>) -> Result<(), KafkaError> {
+fn read_on(client: &BaseConsumer<Asking>, most: usize, letters: &mut Vec<Lying>) -> Result<(), KafkaError> {
     while letters.len() < most {
         match client.poll(PATIENCE) {
             Some(Ok(record)) => {
                 let (message, _) = wire::read(&record);
                 let (partition, offset) = (record.partition(), record.offset());
-                letters.push(Letter { partition, offset, message, published: wire::published(&record) });
+                letters.push(Lying { partition, offset, message, published: wire::published(&record) });
             }
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
             Some(Err(error)) => return Err(error),

@@ -232,7 +232,7 @@ pub struct Ended {
 /// Why a job is dead: the part of the failure document that programs act on.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Failure {
-    /// Its class, or `malformed`, `poison`, `order_hold`.
+    /// Its class, or `malformed`, `poison`, `order_hold`, `foreign`.
     pub reason: String,
     pub class: String,
     pub message: String,

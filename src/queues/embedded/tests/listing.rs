@@ -52,8 +52,8 @@ async fn every_state_is_counted_and_listed() {
     let names: Vec<&str> = stats.iter().map(|queue| &*queue.queue).collect();
     assert_eq!(names, ["orders", "orders.dead"]);
     let orders = &stats[0];
-    assert_eq!((orders.waiting, orders.delayed, orders.parked, orders.running, orders.dead), (1, 1, 1, 1, 1));
-    assert_eq!((orders.completed, orders.discarded), (1, 0));
+    assert_eq!((orders.waiting, orders.delayed, orders.parked, orders.running, orders.dead), (1, Some(1), 1, Some(1), 1));
+    assert_eq!((orders.completed, orders.discarded), (Some(1), Some(0)));
     assert!(orders.oldest.is_some());
     assert_eq!((stats[1].dead, stats[1].waiting), (0, 0), "each job is counted once");
     for (state, id) in [
