@@ -1,9 +1,13 @@
 //! What is told of Kafka alone: partitions that move between workers, and what goes wrong said in sentences.
 #![cfg(feature = "kafka")]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[path = "kafka/confirms.rs"]
+mod confirms;
 #[path = "support/server.rs"]
 mod server;
+#[path = "support/mod.rs"]
+mod support;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -44,11 +48,13 @@ async fn source(queue: &Arc<dyn Queue>) -> Box<dyn Source> {
 }
 
 async fn send(queue: &Arc<dyn Queue>, numbers: std::ops::Range<usize>) {
-    for number in numbers {
+    let sink = queue.sink();
+    let sends = numbers.map(|number| {
         let key = Some(format!("k{number}").into());
         let message = Message { key, ..Message::of(number.to_string()) };
-        queue.sink().send(Outgoing { message, ..Outgoing::default() }).await.unwrap();
-    }
+        sink.send(Outgoing { message, ..Outgoing::default() })
+    });
+    futures_util::future::try_join_all(sends).await.unwrap();
 }
 
 async fn take(source: &mut Box<dyn Source>, within: Duration) -> Vec<Delivery> {
@@ -124,6 +130,30 @@ async fn what_a_worker_still_holds_of_a_partition_that_moved_on_kafka_is_fenced_
     for delivery in moved {
         assert_eq!(ack(delivery).await, Settled::Done);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Kafka: ./test brings it"]
+async fn more_than_is_held_ahead_waits_on_kafka_and_comes_once_there_is_room_again() {
+    let queue = open(&config());
+    queue.create(Some(&[])).await.unwrap();
+    send(&queue, 0..20_000).await;
+    let (mut source, mut came) = (source(&queue).await, HashMap::new());
+    let note = |came: &mut HashMap<String, usize>, delivery: &Delivery| *came.entry(body(delivery)).or_default() += 1;
+    for delivery in take(&mut source, Duration::from_secs(20)).await {
+        note(&mut came, &delivery);
+        ack(delivery).await;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await; // until it fetches no more
+    while came.len() < 20_000 {
+        let deliveries = take(&mut source, Duration::from_secs(20)).await;
+        assert!(!deliveries.is_empty(), "only {} came", came.len());
+        for delivery in deliveries {
+            note(&mut came, &delivery);
+            ack(delivery).await;
+        }
+    }
+    assert!(came.values().all(|times| *times == 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,6 +37,8 @@ api: { listen: null }
 telemetry: { listen: null }
 "#;
 
+/// Longer than a death is noticed, its partitions are taken over and what was delayed comes back, on a machine that is busy.
+const SILENCE: Duration = Duration::from_secs(45);
 /// How many jobs one worker may be running, or may have finished within the last commit, when it dies.
 const IN_FLIGHT: usize = 16 + 200;
 
@@ -114,16 +116,19 @@ impl World {
         };
     }
 
-    /// Reads what comes out until it is all there.
+    /// Reads what comes out until it is all there. When nothing more comes, it says what is lost.
     fn collect(&self, expected: usize) -> Out {
         let mut out = Out::default();
         self.runtime.block_on(async {
             let mut results = self.results.source(sort(&Decoding::Envelope)).await.unwrap();
             let mut dead = self.dead.source(sort(&Decoding::Envelope)).await.unwrap();
             let room = Room { jobs: 500, bytes: 64 << 20, lease: Duration::from_secs(30) };
-            let end = Instant::now() + Duration::from_secs(180);
-            while out.completed.len() + out.dead.len() < expected {
-                assert!(Instant::now() < end, "of {expected} jobs {} ended", out.completed.len() + out.dead.len());
+            let (mut ended, mut since) = (0, Instant::now());
+            while ended < expected {
+                if out.completed.len() + out.dead.len() > ended {
+                    (ended, since) = (out.completed.len() + out.dead.len(), Instant::now());
+                }
+                assert!(since.elapsed() < SILENCE, "of {expected} jobs {ended} ended, lost are {:?}", self.lost(&out));
                 tokio::select! {
                     came = results.next(room) => for delivery in came.unwrap() { out.result(delivery).await },
                     came = dead.next(room) => for delivery in came.unwrap() { out.grave(delivery).await },
@@ -134,10 +139,14 @@ impl World {
         out
     }
 
-    fn settle_accounts(&self, out: &Out, deaths: usize) {
-        let confirmed = self.confirmed.ids();
+    /// Jobs that were confirmed and have not ended.
+    fn lost(&self, out: &Out) -> Vec<String> {
         let ended = |id: &String| out.completed.contains_key(id) || out.dead.contains_key(id);
-        let lost: Vec<&String> = confirmed.iter().filter(|id| !ended(id)).collect();
+        self.confirmed.ids().into_iter().filter(|id| !ended(id)).collect()
+    }
+
+    fn settle_accounts(&self, out: &Out, deaths: usize) {
+        let (confirmed, lost) = (self.confirmed.ids(), self.lost(out));
         assert!(lost.is_empty(), "lost: {lost:?}");
         let innocent: Vec<&String> = out.dead.keys().filter(|id| !id.starts_with("bad-")).collect();
         assert!(innocent.is_empty(), "dead without a reason: {innocent:?}");

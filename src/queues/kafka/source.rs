@@ -52,7 +52,7 @@ impl Source for KafkaSource {
 
 fn deliver(shared: &Arc<Shared>, taken: Taken) -> Delivery {
     let mut message = taken.waiting.message.clone();
-    let life = match life(shared, &taken) {
+    let life = match life(&taken) {
         Some(life) => {
             message.set_header(JOB_HEADER, life.to_json());
             Some(life)
@@ -69,11 +69,11 @@ fn deliver(shared: &Arc<Shared>, taken: Taken) -> Delivery {
 }
 
 /// The life that was noted over the one in the record, here or by whoever had the partition before.
-fn life(shared: &Shared, taken: &Taken) -> Option<Life> {
+fn life(taken: &Taken) -> Option<Life> {
     if let Some(life) = &taken.waiting.life {
         return Some(life.clone());
     }
-    let held = shared.part(&taken.spot, taken.epoch, |part| part.tracker.held(taken.offset).cloned())??;
+    let held = taken.held.as_ref()?;
     let mut life = life_of(&taken.waiting.message).ok()?;
     held.onto(&mut life);
     Some(life)

@@ -1,13 +1,13 @@
 //! What one consumer has fetched, handed out and finished: shared by its thread, its sources and their receipts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::{Notify, oneshot};
 
-use super::progress::{LONGEST, Progress};
+use super::progress::{Held, LONGEST, Progress};
 use super::tracker::Tracker;
 use crate::job::{Life, Message};
 use crate::ports::{QueueError, Room};
@@ -39,6 +39,8 @@ pub struct Part {
     pub epoch: u64,
     pub tracker: Tracker,
     pub ready: BTreeMap<i64, Waiting>,
+    /// Of what is ready, in sum.
+    bytes: usize,
     /// Handed out and neither finished nor given back.
     pub taken: usize,
     /// There is something that the group has not heard.
@@ -55,6 +57,8 @@ pub struct Taken {
     pub epoch: u64,
     pub offset: i64,
     pub unsettled: u32,
+    /// What the group remembers of its life.
+    pub held: Option<Held>,
     pub waiting: Waiting,
 }
 
@@ -73,8 +77,6 @@ impl Mark {
 #[derive(Default)]
 pub struct State {
     pub parts: BTreeMap<Spot, Part>,
-    /// By place: how many records and bytes wait to be handed out.
-    pub buffered: HashMap<Option<Arc<str>>, (usize, usize)>,
     /// Those who wait until the group has heard what they noted.
     pub marks: Vec<Mark>,
     pub trouble: Option<QueueError>,
@@ -92,6 +94,8 @@ pub struct Shared {
     pub arrived: Notify,
     /// A partition has nothing handed out any more.
     pub settled: Condvar,
+    /// Something was handed out.
+    pub taken: Condvar,
     /// The group should hear of something without delay.
     pub news: Condvar,
 }
@@ -125,6 +129,9 @@ impl Shared {
             return Err(trouble.clone());
         }
         let taken = state.take(place, room);
+        if !taken.is_empty() {
+            self.taken.notify_one();
+        }
         if state.parts.values().any(Part::waits_for_the_group) {
             self.hurry(&mut state);
         }
@@ -144,13 +151,9 @@ impl Shared {
         part.taken -= 1;
         part.idle = Instant::now();
         let free = part.taken == 0;
-        let (given_back, place) = (back.is_some(), part.place.clone());
+        let given_back = back.is_some();
         match back {
-            Some(waiting) => {
-                let size = waiting.message.size();
-                part.ready.insert(offset, waiting);
-                state.buffer(place, size);
-            }
+            Some(waiting) => part.wait(offset, waiting),
             None => {
                 part.tracker.finish(offset);
                 part.dirty = true;
@@ -170,7 +173,7 @@ impl Shared {
     pub fn mark(&self, spot: &Spot, epoch: u64, offset: i64, life: &Life) -> Result<oneshot::Receiver<()>, QueueError> {
         let mut state = self.state();
         let part = state.parts.get_mut(spot).filter(|part| part.epoch == epoch).ok_or(QueueError::LeaseLost)?;
-        if part.tracker.held(offset).is_none() && part.tracker.weight() + 16 > LONGEST {
+        if part.tracker.held(offset).is_none() && part.weight() + 16 > LONGEST {
             let why = "the group's memory for this partition is full of jobs that wait in order: they must pass or end first";
             return Err(QueueError::Unavailable(why.into()));
         }
@@ -187,16 +190,16 @@ impl State {
     pub fn add(&mut self, spot: Spot, place: Option<Arc<str>>, tracker: Tracker) {
         self.epochs += 1;
         let (epoch, ready, idle) = (self.epochs, BTreeMap::new(), Instant::now());
-        let part = Part { place, epoch, tracker, ready, taken: 0, dirty: false, leaving: false, paused: false, idle };
+        let (bytes, taken, dirty, leaving, paused) = (0, 0, false, false, false);
+        let part = Part { place, epoch, tracker, ready, bytes, taken, dirty, leaving, paused, idle };
         self.parts.insert(spot, part);
     }
 
     /// Forgets a partition: whatever is still done about it changes nothing.
     pub fn remove(&mut self, spot: &Spot) {
-        let Some(part) = self.parts.remove(spot) else { return };
-        self.marks.retain(|mark| mark.spot != *spot);
-        let bytes = part.ready.values().map(|waiting| waiting.message.size()).sum();
-        self.unbuffer(&part.place, part.ready.len(), bytes);
+        if self.parts.remove(spot).is_some() {
+            self.marks.retain(|mark| mark.spot != *spot);
+        }
     }
 
     /// Notes a record that was fetched.
@@ -213,51 +216,49 @@ impl State {
             part.dirty = true;
             return;
         }
-        let (place, size) = (part.place.clone(), waiting.message.size());
-        part.ready.insert(offset, waiting);
-        self.buffer(place, size);
+        part.wait(offset, waiting);
     }
 
-    fn buffer(&mut self, place: Option<Arc<str>>, size: usize) {
-        let (records, bytes) = self.buffered.entry(place).or_default();
-        (*records, *bytes) = (*records + 1, *bytes + size);
-    }
-
-    fn unbuffer(&mut self, place: &Option<Arc<str>>, count: usize, size: usize) {
-        if let Some((records, bytes)) = self.buffered.get_mut(place) {
-            (*records, *bytes) = (records.saturating_sub(count), bytes.saturating_sub(size));
+    /// The places of which more waits here than that.
+    pub fn full(&self, records: usize, bytes: usize) -> HashSet<Option<Arc<str>>> {
+        let total = self.parts.values().fold((0, 0), |sum, part| (sum.0 + part.ready.len(), sum.1 + part.bytes));
+        if total.0 <= records && total.1 <= bytes {
+            return HashSet::new(); // no place can be
         }
+        let mut places: HashMap<&Option<Arc<str>>, (usize, usize)> = HashMap::new();
+        for part in self.parts.values() {
+            let held = places.entry(&part.place).or_default();
+            *held = (held.0 + part.ready.len(), held.1 + part.bytes);
+        }
+        places.retain(|_, held| held.0 > records || held.1 > bytes);
+        places.into_keys().cloned().collect()
     }
 
     /// One of each partition in turn, each in the order of its offsets.
     fn take(&mut self, place: Option<&str>, room: Room) -> Vec<Taken> {
         let now = Timestamp::now();
-        let mine = |part: &Part| part.yields(now) && part.belongs(place, now);
-        let mut spots: Vec<Spot> = self.parts.iter().filter(|(_, part)| mine(part)).map(|(spot, _)| spot.clone()).collect();
-        if !spots.is_empty() {
-            let turn = self.turn % spots.len();
-            spots.rotate_left(turn);
+        let mine = |part: &Part| part.yields() && part.belongs(place, now);
+        let mut parts: Vec<(&Spot, &mut Part)> = self.parts.iter_mut().filter(|(_, part)| mine(part)).collect();
+        if !parts.is_empty() {
+            let turn = self.turn % parts.len();
+            parts.rotate_left(turn);
             self.turn = self.turn.wrapping_add(1);
         }
         let (mut taken, mut bytes) = (Vec::new(), 0);
-        while !spots.is_empty() {
+        loop {
             let before = taken.len();
-            for spot in &spots {
-                let Some(part) = self.parts.get_mut(spot).filter(|part| mine(part)) else { continue };
+            for (spot, part) in parts.iter_mut().filter(|(_, part)| mine(part)) {
                 let Some(size) = part.ready.first_key_value().map(|(_, waiting)| waiting.message.size()) else { continue };
                 if taken.len() >= room.jobs || (!taken.is_empty() && bytes + size > room.bytes) {
                     return taken;
                 }
-                let place = part.place.clone();
                 taken.extend(part.hand_out(spot));
                 bytes += size;
-                self.unbuffer(&place, 1, size);
             }
             if taken.len() == before {
-                break;
+                return taken;
             }
         }
-        taken
     }
 
     /// Of each partition, up to where nothing waits here; of one with something that waits, nothing at all.
@@ -274,10 +275,22 @@ impl State {
 }
 
 impl Part {
+    fn wait(&mut self, offset: i64, waiting: Waiting) {
+        self.bytes += waiting.message.size();
+        self.ready.insert(offset, waiting);
+    }
+
     /// A record of it may be handed out.
-    fn yields(&self, _now: Timestamp) -> bool {
+    fn yields(&self) -> bool {
         let known = self.ready.first_key_value().is_some_and(|(offset, _)| *offset < self.tracker.ceiling);
-        known && !self.leaving && self.tracker.weight() + self.taken * 6 + RESERVE < LONGEST
+        known && !self.leaving && self.weight() + RESERVE < LONGEST
+    }
+
+    /// What of the group's memory it takes at most, whichever ends first of what is handed out: that, and what was given
+    /// back, may stay open below one that is finished.
+    fn weight(&self) -> usize {
+        let back = self.ready.keys().take_while(|offset| self.tracker.is_passed(**offset)).count();
+        self.tracker.weight(self.taken + back)
     }
 
     /// Its next record is one of that place, or due and therefore one of the queue itself.
@@ -288,10 +301,11 @@ impl Part {
 
     fn hand_out(&mut self, spot: &Spot) -> Option<Taken> {
         let (offset, waiting) = self.ready.pop_first()?;
+        self.bytes -= waiting.message.size();
         self.taken += 1;
         self.idle = Instant::now();
-        let unsettled = self.tracker.unsettled(offset);
-        Some(Taken { spot: spot.clone(), epoch: self.epoch, offset, unsettled, waiting })
+        let (unsettled, held) = (self.tracker.unsettled(offset), self.tracker.held(offset).cloned());
+        Some(Taken { spot: spot.clone(), epoch: self.epoch, offset, unsettled, held, waiting })
     }
 
     /// It has records that may not be handed out before the group has heard of it.

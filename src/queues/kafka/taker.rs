@@ -1,6 +1,7 @@
 //! The consumer's own thread: it always polls, so that a job may take any time.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::Message as _;
@@ -24,6 +25,8 @@ const POLL: Duration = Duration::from_millis(50);
 /// Records and bytes of the queue itself, or of a place, that wait to be handed out; beyond, no more are fetched.
 const MOST_RECORDS: usize = 8192;
 const MOST_BYTES: usize = 8 << 20;
+/// How long there may be enough of before fetching stops: it throws away what the client has fetched ahead.
+const PATIENT: Duration = Duration::from_secs(1);
 /// So many records are noted at a time.
 const BATCH: usize = 256;
 /// Without a poll for so long something is wrong with the thread or the machine.
@@ -66,7 +69,7 @@ impl Taker {
         let (left, gone) = watch::channel(false);
         let needed = wish.topics.iter().filter(|topic| !topic.starts_with('^')).cloned().collect();
         let (consumer, topics) = (Arc::new(consumer), Vec::new());
-        let thread = Thread { consumer, shared: shared.clone(), topics, needed, polled: Instant::now() };
+        let thread = Thread { consumer, shared: shared.clone(), topics, needed, polled: Instant::now(), crowded: None };
         let run = move || {
             thread.run();
             let _ = left.send(true);
@@ -99,6 +102,8 @@ struct Thread {
     /// Must be there.
     needed: Vec<String>,
     polled: Instant,
+    /// Since when there has been enough of something that is still fetched.
+    crowded: Option<Instant>,
 }
 
 impl Thread {
@@ -106,8 +111,9 @@ impl Thread {
         let (consumer, shared) = (self.consumer.clone(), self.shared.clone());
         let commits = std::thread::spawn(move || commits::run(&consumer, &shared));
         while !self.shared.state().stopping {
-            self.poll();
-            self.make_room();
+            if self.has_room() {
+                self.poll();
+            }
         }
         let _ = commits.join(); // its consumer goes first: the last one leaves the group
         let spots: Vec<Spot> = self.shared.state().parts.keys().cloned().collect();
@@ -171,25 +177,36 @@ impl Thread {
         }
     }
 
-    /// Stops fetching what there is enough of, and fetches again what there is too little of.
-    fn make_room(&self) {
-        let mut state = self.shared.state();
-        let full = |state: &State, place: &Option<Arc<str>>, share: usize| {
-            let held = state.buffered.get(place).copied().unwrap_or_default();
-            held.0 > MOST_RECORDS / share || held.1 > MOST_BYTES / share
-        };
+    /// Whether to poll now. What there is enough of is left with the client for a moment; then it is no longer fetched, so
+    /// that the rest is, until there is too little of it.
+    fn has_room(&mut self) -> bool {
+        let state = self.shared.state();
+        let full = state.full(MOST_RECORDS, MOST_BYTES);
+        let crowded = state.parts.values().any(|part| !part.paused && full.contains(&part.place));
+        let since = *self.crowded.get_or_insert_with(Instant::now);
+        if crowded && since.elapsed() < PATIENT {
+            drop(self.shared.taken.wait_timeout(state, POLL).unwrap_or_else(PoisonError::into_inner));
+            return false;
+        }
+        self.crowded = None;
+        if crowded || state.parts.values().any(|part| part.paused) {
+            self.pause_and_resume(state, &full);
+        }
+        true
+    }
+
+    fn pause_and_resume(&self, mut state: MutexGuard<'_, State>, full: &HashSet<Option<Arc<str>>>) {
+        let half = state.full(MOST_RECORDS / 2, MOST_BYTES / 2);
         let (mut pause, mut resume) = (TopicPartitionList::new(), TopicPartitionList::new());
-        let mut changed = Vec::new();
-        for (spot, part) in &state.parts {
+        for (spot, part) in &mut state.parts {
             let list = match part.paused {
-                false if full(&state, &part.place, 1) => &mut pause,
-                true if !full(&state, &part.place, 2) => &mut resume,
+                false if full.contains(&part.place) => &mut pause,
+                true if !half.contains(&part.place) => &mut resume,
                 _ => continue,
             };
             list.add_partition(&spot.0, spot.1);
-            changed.push(spot.clone());
+            part.paused = !part.paused;
         }
-        changed.iter().filter_map(|spot| state.parts.get_mut(spot).map(|part| part.paused = !part.paused)).count();
         drop(state);
         let paused = if pause.count() > 0 { self.consumer.pause(&pause) } else { Ok(()) };
         let resumed = if resume.count() > 0 { self.consumer.resume(&resume) } else { Ok(()) };

@@ -84,7 +84,7 @@ impl Tracker {
         self.open.remove(&offset);
         self.held.remove(&offset);
         self.top = self.top.max(offset + 1);
-        if self.low() >= self.suspects {
+        if self.deaths > 0 && self.low() >= self.suspects {
             self.deaths = 0;
         }
     }
@@ -158,11 +158,16 @@ impl Tracker {
         runs
     }
 
-    /// How much of the group's memory it takes at most, in characters: of each open record below one that is finished, and
-    /// of each held one.
-    pub fn weight(&self) -> usize {
-        let below = self.open.range(..self.top.max(self.low())).count();
-        24 + below * 6 + self.held.len() * 16
+    /// Whether a record lies below one that is finished.
+    pub fn is_passed(&self, offset: i64) -> bool {
+        offset < self.top
+    }
+
+    /// How much of the group's memory it takes at most, in characters, when so many of what was fetched are open below one
+    /// that is finished: of each of them, of what is known to be open and not fetched yet, and of each held one.
+    pub fn weight(&self, open: usize) -> usize {
+        let expected = self.open.range(self.next..self.top.max(self.next)).count();
+        24 + (open + expected) * 6 + self.held.len() * 16
     }
 }
 
