@@ -7,6 +7,7 @@ mod check;
 mod completions;
 mod dead_letters;
 pub mod demo;
+mod executors;
 pub mod exit;
 mod explain;
 mod failure;
@@ -81,6 +82,7 @@ enum Command {
     Jobs(jobs::Jobs),
     Queues(queues::Queues),
     Breakers(breakers::Breakers),
+    Executors(executors::Executors),
     Routes(routes::Routes),
     Top(top::Top),
     Reload(reload::Reload),
@@ -159,6 +161,7 @@ fn dispatch(command: Command, globals: &Globals, screen: &mut Screen) -> Result<
         Command::Jobs(args) => wait_for(jobs::run(args, globals, screen)),
         Command::Queues(args) => wait_for(queues::run(args, globals, screen)),
         Command::Breakers(args) => wait_for(breakers::run(args, globals, screen)),
+        Command::Executors(args) => wait_for(executors::run(args, globals, screen)),
         Command::Routes(args) => wait_for(routes::run(args, globals, screen)),
         Command::Top(args) => wait_for(top::run(args, globals, screen)),
         Command::Reload(args) => wait_for(reload::run(args, globals, screen)),

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::job::{Job, Life, Message, Origin};
-use crate::outcome::{Outcome, Reason};
+use crate::outcome::{Failure, Outcome, Reason};
 
 pub use crate::job::decode::facets::{Facets, Sort};
 pub use context::{Context, Stopped};
@@ -266,6 +266,14 @@ pub trait Executor: Send + Sync {
 
     /// Starts what a run with this context would wait for first; what cannot be started is told by the run.
     async fn prepare(&self, _context: &Context) {}
+
+    /// Asks the target about itself, without running a job: a sentence for each thing found.
+    ///
+    /// # Errors
+    /// Why jobs could not run there now.
+    async fn examine(&self) -> Result<Vec<String>, Failure> {
+        Ok(Vec::new())
+    }
 
     /// A sentence when the executor cannot run jobs now.
     fn trouble(&self) -> Option<String> {

@@ -10,6 +10,8 @@ mod breakers;
 mod demo;
 #[path = "cli/disk.rs"]
 mod disk;
+#[path = "cli/executors.rs"]
+mod executors;
 #[path = "cli/filters.rs"]
 mod filters;
 #[path = "cli/help.rs"]

@@ -1,4 +1,4 @@
-//! The conformance suite of executors: one list of cases, run over every kind with real processes.
+//! The conformance suite of executors: lists of cases, run over every kind with real processes and a real endpoint.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop")]
 
 #[path = "executors/begun.rs"]
@@ -9,10 +9,15 @@ mod cases;
 mod death;
 #[path = "executors/driven.rs"]
 mod driven;
+#[cfg(feature = "http")]
+#[path = "executors/endpoint.rs"]
+mod endpoint;
 #[path = "executors/kinds.rs"]
 mod kinds;
 #[path = "executors/lines.rs"]
 mod lines;
+#[path = "executors/processes.rs"]
+mod processes;
 #[path = "executors/protocol.rs"]
 mod protocol;
 #[path = "executors/python.rs"]
@@ -38,22 +43,32 @@ macro_rules! every_kind {
                 cases::a_payload_of_a_mebibyte_passes_both_ways
                 cases::a_failure_keeps_its_class_and_its_message
                 cases::the_wish_when_to_retry_is_kept
-                cases::log_lines_belong_to_the_job
-                cases::printing_harms_nothing
-                cases::a_timeout_ends_the_whole_family
-                cases::a_cancelled_job_is_interrupted_with_its_whole_family
-                cases::a_dropped_run_is_ended_with_its_whole_family
-                cases::a_crash_names_its_signal
-                cases::memory_over_the_limit_is_a_crash_that_says_so
-                cases::processor_time_over_the_limit_is_a_crash_that_says_so
-                cases::a_daemon_does_not_outlive_what_started_it
-                cases::a_background_process_does_not_outlive_what_started_it
-                cases::the_workers_environment_is_not_seen
-                cases::it_runs_in_the_folder_of_the_config
+                cases::a_cancelled_job_is_interrupted
                 cases::an_output_over_the_limit_is_rejected_and_the_next_job_runs
                 cases::a_deadline_that_passes_in_the_queue_expires_the_job
                 cases::stop_waits_for_running_jobs_and_then_interrupts_them
                 cases::no_more_jobs_run_than_there_are_places
+            );
+        })*
+    };
+}
+
+macro_rules! kinds_of_processes {
+    ($($name:ident: $kind:ident),*) => {
+        $(mod $name {
+            over!($kind:
+                processes::log_lines_belong_to_the_job
+                processes::printing_harms_nothing
+                processes::a_timeout_ends_the_whole_family
+                processes::a_cancelled_job_is_interrupted_with_its_whole_family
+                processes::a_dropped_run_is_ended_with_its_whole_family
+                processes::a_crash_names_its_signal
+                processes::memory_over_the_limit_is_a_crash_that_says_so
+                processes::processor_time_over_the_limit_is_a_crash_that_says_so
+                processes::a_daemon_does_not_outlive_what_started_it
+                processes::a_background_process_does_not_outlive_what_started_it
+                processes::the_workers_environment_is_not_seen
+                processes::it_runs_in_the_folder_of_the_config
             );
         })*
     };
@@ -80,4 +95,7 @@ macro_rules! kinds_that_stay {
 }
 
 every_kind!(a_program_per_job: EachJob, a_program_that_stays: Stays, a_python_function: Python);
+#[cfg(feature = "http")]
+every_kind!(an_endpoint: Http);
+kinds_of_processes!(each_process: EachJob, a_process_that_stays: Stays, a_python_process: Python);
 kinds_that_stay!(programs_that_stay: Stays, python_processes: Python);

@@ -1,10 +1,13 @@
-//! The table of the queue kinds that are cargo features: how each is opened, in a build that has it.
+//! The table of the kinds that are cargo features: how each is opened or built, in a build that has it.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::QueueKind;
-use crate::ports::Queue;
+use crate::config::executor::ExecutorKind;
+use crate::executors::command::CommandExecutor;
+use crate::executors::python::PythonExecutor;
+use crate::ports::{Executor, Queue};
 
 /// Opens a queue of a kind with a client of its own; none for kinds that are in every build. Nothing is connected yet.
 ///
@@ -22,6 +25,21 @@ pub fn open(name: &str, kind: &QueueKind, base: &Path) -> Result<Option<Arc<dyn 
         QueueKind::Rabbitmq(config) => Ok(Some(Arc::new(crate::queues::rabbitmq::RabbitmqQueue::new(name, config, base)?))),
         #[cfg(not(feature = "rabbitmq"))]
         QueueKind::Rabbitmq(_) => Err(absent(kind.name())),
+    }
+}
+
+/// Builds an executor; none starts a process yet.
+///
+/// # Errors
+/// What is wrong with its block, or that this build has no such kind.
+pub fn executor(name: &str, kind: &ExecutorKind, base: &Path) -> Result<Arc<dyn Executor>, String> {
+    match kind {
+        ExecutorKind::Command(config) => Ok(CommandExecutor::new(name, config.clone(), base)?),
+        ExecutorKind::Python(config) => Ok(PythonExecutor::new(name, config.clone(), base)?),
+        #[cfg(feature = "http")]
+        ExecutorKind::Http(config) => Ok(crate::executors::http::HttpExecutor::new(config, base)?),
+        #[cfg(not(feature = "http"))]
+        ExecutorKind::Http(_) => Err(absent(kind.word())),
     }
 }
 

@@ -9,7 +9,6 @@ use tokio::sync::Notify;
 
 use super::StartError;
 use super::queues::Systems;
-use crate::config::executor::ExecutorKind;
 use crate::config::order::{Unkept, unkept};
 use crate::config::{self, Config};
 use crate::engine::Shared;
@@ -22,8 +21,6 @@ use crate::engine::screen::Screen;
 use crate::engine::then::Then;
 use crate::engine::unique::Unique;
 use crate::engine::window::Window;
-use crate::executors::command::CommandExecutor;
-use crate::executors::python::PythonExecutor;
 use crate::expression::{Expression, Scope, Wrong};
 use crate::ports::{Executor, Order};
 use crate::telemetry::{PoolMetrics, Telemetry};
@@ -44,18 +41,14 @@ pub fn executors(config: &Config, base: &Path) -> Result<Executors, StartError> 
 /// # Errors
 /// Why it cannot be built.
 pub fn executor(name: &str, block: &config::Executor, base: &Path) -> Result<Arc<dyn Executor>, StartError> {
-    let built: Result<Arc<dyn Executor>, String> = match &block.kind {
-        ExecutorKind::Command(command) => CommandExecutor::new(name, command.clone(), base).map(|built| built as _),
-        ExecutorKind::Python(python) => PythonExecutor::new(name, python.clone(), base).map(|built| built as _),
-    };
-    built.map_err(|why| StartError::Executor { name: name.to_owned(), why })
+    super::kinds::executor(name, &block.kind, base).map_err(|why| StartError::Executor { name: name.to_owned(), why })
 }
 
 /// Starts what executors can start before the first job; what cannot start says so when a job needs it.
 pub async fn warm(executors: impl Iterator<Item = (&String, &Arc<dyn Executor>)>) {
     let warm = executors.map(async |(name, executor)| {
         if let Err(why) = executor.warm().await {
-            tracing::error!(executor = %name, "cannot start: {why}; its jobs will wait as misconfigured");
+            tracing::error!(executor = %name, "cannot start: {why}; its jobs will wait");
         }
     });
     futures_util::future::join_all(warm).await;

@@ -81,6 +81,10 @@ fn subject(test: &Test, globals: &Globals) -> Result<(Subject, PathBuf), Failure
     let subject = match loaded.config.executors.get(name).map(|executor| &executor.kind) {
         Some(ExecutorKind::Command(command)) => Subject::Command(command.clone()),
         Some(ExecutorKind::Python(python)) => Subject::Python(python.clone()),
+        Some(ExecutorKind::Http(_)) => {
+            let why = format!("{name:?} is an endpoint, not a program that is started here");
+            return Err(Failure::usage(why).fix(format!("windlass executors test {name}")));
+        }
         None => {
             let names: Vec<&str> = loaded.config.executors.keys().map(String::as_str).collect();
             return Err(Failure::not_found(format!("there is no executor {name:?}; there are: {}", names.join(", "))));
@@ -89,7 +93,7 @@ fn subject(test: &Test, globals: &Globals) -> Result<(Subject, PathBuf), Failure
     Ok((subject, loaded.source.base))
 }
 
-fn samples(path: &Path) -> Result<Vec<Job>, Failure> {
+pub(super) fn samples(path: &Path) -> Result<Vec<Job>, Failure> {
     let mut text = String::new();
     let read = match path {
         path if path == Path::new("-") => std::io::stdin().read_to_string(&mut text).map(drop),

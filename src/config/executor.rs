@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::breaker::Breaker;
 use crate::executors::command::config::CommandConfig;
+use crate::executors::http::config::HttpConfig;
 use crate::executors::python::config::PythonConfig;
 
-/// `{ command: {...} }` or `{ python: {...} }`, and beside the kind what holds for every kind.
+/// `{ command: {...} }`, `{ python: {...} }` or `{ http: {...} }`, and beside the kind what holds for every kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub struct Executor {
@@ -18,6 +19,7 @@ pub struct Executor {
 pub enum ExecutorKind {
     Command(CommandConfig),
     Python(PythonConfig),
+    Http(Box<HttpConfig>),
 }
 
 /// The keys as written: a kind per key, as each kind checks its own.
@@ -28,6 +30,8 @@ struct Written {
     command: Option<CommandConfig>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     python: Option<PythonConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    http: Option<Box<HttpConfig>>,
     #[serde(default)]
     breaker: Breaker,
 }
@@ -36,26 +40,26 @@ impl TryFrom<Written> for Executor {
     type Error = &'static str;
 
     fn try_from(written: Written) -> Result<Self, Self::Error> {
-        let kind = match (written.command, written.python) {
-            (Some(command), None) => ExecutorKind::Command(command),
-            (None, Some(python)) => ExecutorKind::Python(python),
-            _ => {
-                return Err(
-                    "an executor has exactly one kind: write \"command: { run: [./program] }\" or \"python: { entry: file.py:function }\"",
-                );
-            }
-        };
-        Ok(Executor { kind, breaker: written.breaker })
+        let Written { command, python, http, breaker } = written;
+        let kinds = [command.map(ExecutorKind::Command), python.map(ExecutorKind::Python), http.map(ExecutorKind::Http)];
+        let mut kinds = kinds.into_iter().flatten();
+        match (kinds.next(), kinds.next()) {
+            (Some(kind), None) => Ok(Executor { kind, breaker }),
+            _ => Err("an executor has exactly one kind: write \"command: { run: [./program] }\", \
+                 \"python: { entry: file.py:function }\" or \"http: { url: https://host/path }\""),
+        }
     }
 }
 
 impl From<Executor> for Written {
     fn from(executor: Executor) -> Self {
-        let (command, python) = match executor.kind {
-            ExecutorKind::Command(command) => (Some(command), None),
-            ExecutorKind::Python(python) => (None, Some(python)),
-        };
-        Written { command, python, breaker: executor.breaker }
+        let mut written = Written { command: None, python: None, http: None, breaker: executor.breaker };
+        match executor.kind {
+            ExecutorKind::Command(command) => written.command = Some(command),
+            ExecutorKind::Python(python) => written.python = Some(python),
+            ExecutorKind::Http(http) => written.http = Some(http),
+        }
+        written
     }
 }
 
@@ -66,6 +70,21 @@ impl ExecutorKind {
         match self {
             ExecutorKind::Command(_) => "command",
             ExecutorKind::Python(_) => "python",
+            ExecutorKind::Http(_) => "http",
+        }
+    }
+
+    /// What runs the jobs, for operators: the program, the function, the address.
+    #[must_use]
+    pub fn target(&self) -> String {
+        match self {
+            ExecutorKind::Command(command) => command.run.join(" "),
+            ExecutorKind::Python(python) => python.entry.clone(),
+            ExecutorKind::Http(http) => match &http.platform {
+                Some(platform) => format!("{} on {}", platform.function, http.url),
+                // in a query secrets may stand
+                None => format!("{} {}", http.method, http.url.split('?').next().unwrap_or_default()),
+            },
         }
     }
 }

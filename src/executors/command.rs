@@ -3,7 +3,6 @@
 mod codes;
 pub mod config;
 mod each;
-mod output;
 
 use std::path::Path;
 use std::sync::Arc;

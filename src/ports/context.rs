@@ -33,6 +33,8 @@ pub struct Context {
     started: AtomicBool,
     log: Mutex<VecDeque<u8>>,
     progress: Mutex<Option<String>>,
+    /// What was sent and what came back, where somebody watches.
+    traces: Option<Mutex<Vec<String>>>,
 }
 
 /// Why a run was stopped from outside.
@@ -60,7 +62,14 @@ impl Context {
             started: AtomicBool::new(false),
             log: Mutex::default(),
             progress: Mutex::default(),
+            traces: None,
         }
+    }
+
+    /// Of a run that somebody watches: what is sent and what comes back is kept for [`Context::traces`].
+    #[must_use]
+    pub fn watched(self) -> Self {
+        Context { traces: Some(Mutex::default()), ..self }
     }
 
     /// Runs `run` until it ends, its time is over, or it is cancelled; the clock starts now. Dropping `run` must end
@@ -120,6 +129,18 @@ impl Context {
     /// Takes what the job says of its progress: JSON text, shown by `windlass jobs show`.
     pub fn set_progress(&self, progress: String) {
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
+    }
+
+    /// Keeps what was sent to a target or came back from it, without secrets, where somebody watches.
+    pub fn trace(&self, what: impl FnOnce() -> String) {
+        if let Some(traces) = &self.traces {
+            traces.lock().unwrap_or_else(PoisonError::into_inner).push(what());
+        }
+    }
+
+    #[must_use]
+    pub fn traces(&self) -> Vec<String> {
+        self.traces.as_ref().map(|traces| traces.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap_or_default()
     }
 
     #[must_use]

@@ -1,7 +1,7 @@
 use crate::workshop::Workshop;
 
 /// Every command, as it is typed.
-const COMMANDS: [&str; 39] = [
+const COMMANDS: [&str; 43] = [
     "",
     "run",
     "demo",
@@ -19,6 +19,10 @@ const COMMANDS: [&str; 39] = [
     "breakers list",
     "breakers open",
     "breakers close",
+    "executors",
+    "executors list",
+    "executors check",
+    "executors test",
     "routes",
     "top",
     "reload",
@@ -69,10 +73,9 @@ fn without_everywhere(page: &str) -> String {
 #[test]
 fn every_command_that_does_something_comes_with_an_example() {
     let workshop = Workshop::new();
-    for command in COMMANDS
-        .iter()
-        .filter(|command| !["", "jobs", "queues", "breakers", "dead-letters", "batches", "schedules", "plugin"].contains(command))
-    {
+    for command in COMMANDS.iter().filter(|command| {
+        !["", "jobs", "queues", "breakers", "dead-letters", "batches", "schedules", "plugin", "executors"].contains(command)
+    }) {
         let mut arguments: Vec<&str> = command.split_whitespace().collect();
         arguments.push("--help");
         let page = workshop.run(&arguments).done();
@@ -99,6 +102,9 @@ fn wrong_command_lines_end_with_two_and_say_what_would_be_right() {
         "jobs list --db a.db --config b.yaml",
         "plugin test",
         "plugin test x.py:f --executor y",
+        "executors test",
+        "executors test x --data 1 --jobs j.jsonl",
+        "executors test x --timeout soon",
         "schema --log loud",
     ];
     let mut said = String::new();

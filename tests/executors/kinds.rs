@@ -18,6 +18,8 @@ pub enum Kind {
     EachJob,
     Stays,
     Python,
+    #[cfg(feature = "http")]
+    Http,
 }
 
 /// Longer than any case takes; a case that reaches it has failed.
@@ -42,13 +44,38 @@ impl Kind {
             Kind::EachJob => json!({"run": [*PYTHON, "each.py"], "exit_codes": {"42": "throttled"}}),
             Kind::Stays => json!({"run": [*PYTHON, "stays.py"], "persistent": true, "workers": 1}),
             Kind::Python => json!({"entry": "handler.py:plain", "python": *PYTHON, "workers": 1}),
+            #[cfg(feature = "http")]
+            Kind::Http => json!({"url": crate::endpoint::start()}),
         };
         for (key, value) in keys.as_object().unwrap() {
             block[key] = value.clone();
         }
         match self {
             Kind::Python => PythonExecutor::new("suite", serde_json::from_value(block).unwrap(), &fixtures()).unwrap(),
+            #[cfg(feature = "http")]
+            Kind::Http => {
+                let config = serde_json::from_value(block).unwrap();
+                windlass::executors::http::HttpExecutor::new(&config, &fixtures()).unwrap()
+            }
             _ => CommandExecutor::new("suite", serde_json::from_value(block).unwrap(), &fixtures()).unwrap(),
+        }
+    }
+
+    /// The keys under which so many jobs run at once.
+    pub fn places(self, count: usize) -> Value {
+        match self {
+            #[cfg(feature = "http")]
+            Kind::Http => json!({"concurrency": count}),
+            _ => json!({"workers": count, "stop_grace": "100ms"}),
+        }
+    }
+
+    /// Whether a job that sleeps has got so far. An endpoint has no log.
+    pub fn sleeps(self, context: &Context) -> bool {
+        match self {
+            #[cfg(feature = "http")]
+            Kind::Http => context.started(),
+            _ => context.log_tail().contains("sleeping"),
         }
     }
 

@@ -1,11 +1,13 @@
-//! The files and programs of executors: are they there. No process is started.
+//! The files, programs and secrets of executors: are they there. No process is started, and nobody is called.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Inspection;
 use crate::config::executor::ExecutorKind;
+use crate::executors::built;
 use crate::executors::command::config::CommandConfig;
+use crate::executors::http::config::{Fault, HttpConfig};
 use crate::executors::limits::ProcessLimits;
 use crate::executors::python::config::PythonConfig;
 use crate::secret::Secret;
@@ -17,6 +19,10 @@ impl Inspection<'_> {
             let (key, found, limits) = match &executor.kind {
                 ExecutorKind::Command(command) => ("run", self.program(command), command.limits()),
                 ExecutorKind::Python(python) => ("entry", self.entry(python), python.limits()),
+                ExecutorKind::Http(http) => {
+                    self.endpoint(name, http);
+                    continue;
+                }
             };
             if let Err((why, fix)) = found {
                 self.error(&at(key), why, fix);
@@ -66,6 +72,29 @@ impl Inspection<'_> {
                 "relative paths start from the config's folder",
             )),
             None => Err((format!("there is no program {program:?} on the PATH"), "install it, or write its path")),
+        }
+    }
+
+    /// What can be known of an endpoint without a call.
+    fn endpoint(&mut self, name: &str, http: &HttpConfig) {
+        let at = |key| ["executors", name, "http", key];
+        if !built("http") {
+            let fix = "use one that was built with --features http";
+            self.error(&["executors", name, "http"], "this build of windlass has no http", fix);
+        }
+        for Fault { key, why, fix } in http.faults() {
+            self.error(&at(key), why, fix);
+        }
+        for (key, file) in [("ca", &http.tls.ca), ("certificate", &http.tls.certificate)] {
+            if let Some(file) = file.as_ref().map(|file| self.source.base.join(file)).filter(|file| !file.is_file()) {
+                let message = format!("the file {} is not there", file.display());
+                self.error(&["executors", name, "http", "tls", key], message, "relative paths start from the config's folder");
+            }
+        }
+        for (key, secret) in http.secrets() {
+            if let Err(why) = secret.read(&self.source.base) {
+                self.warn(&at(key), why, "it must be there when the worker starts");
+            }
         }
     }
 

@@ -5,8 +5,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use super::{codes, output};
+use super::codes;
 use crate::executors::lines::Lines;
+use crate::executors::output;
 use crate::executors::places::{Places, stopped};
 use crate::executors::process::{self, Exit, Recipe, Started};
 use crate::job::Job;

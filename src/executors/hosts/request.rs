@@ -1,11 +1,10 @@
 //! What the worker sends to a host. Payloads are put into the frame as they are: they were parsed once, on their way in.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use tokio::time::Instant;
 
+use crate::executors::payload::encode_job;
+use crate::job::Job;
 use crate::job::object::Object;
-use crate::job::{Data, Job};
 use crate::ports::Context;
 
 /// Appends the frame that starts a job.
@@ -39,34 +38,6 @@ pub fn unknown(out: &mut Vec<u8>) {
     frame(out, |out| out.extend_from_slice(br#"{"not_in_this_version":{}}"#));
 }
 
-fn encode_job(out: &mut Vec<u8>, job: &Job, context: &Context) {
-    let mut object = Object::open(out, b"{");
-    object.text("id", &job.id);
-    object.text("type", &job.kind);
-    object.optional_text("version", job.version.as_deref());
-    object.optional_text("key", job.key.as_deref());
-    object.text("tenant", &job.tenant);
-    object.field("priority", &job.priority);
-    object.field("attempt", &context.attempt);
-    object.optional("deadline", context.deadline.as_ref());
-    object.optional("batch", job.batch.as_ref());
-    object.text("traceparent", &job.traceparent());
-    object.optional_text("tracestate", job.tracestate.as_deref());
-    if !job.extensions.is_empty() {
-        object.name("extensions");
-        let mut extensions = Object::open(object.out, b"{");
-        for (name, value) in &job.extensions {
-            extensions.json(name, value);
-        }
-        object.out.push(b'}');
-    }
-    match &job.data {
-        Data::Json(text) => object.json("data", text),
-        Data::Binary(bytes) => object.text("data_base64", &STANDARD.encode(bytes)),
-    }
-    object.out.push(b'}');
-}
-
 /// Until the run's own time or the job's is over, in milliseconds.
 fn time_left(context: &Context) -> u64 {
     let now = Instant::now();
@@ -89,6 +60,7 @@ mod tests {
 
     use super::*;
     use crate::executors::fixtures;
+    use crate::job::Data;
 
     #[test]
     fn a_run_carries_the_job_with_its_data_untouched() {

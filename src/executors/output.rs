@@ -1,4 +1,4 @@
-//! What a program wrote to its standard output, as an output or as its own word on a failure.
+//! What came back from a program or an endpoint, as an output or as its own word on a failure.
 
 use bytes::Bytes;
 use serde::Deserialize;
