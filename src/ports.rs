@@ -95,6 +95,8 @@ pub struct Capabilities {
     pub leases: bool,
     /// The id that a message is sent under comes with its delivery.
     pub carries_ids: bool,
+    /// A message that is sent again under the same id is known and not kept twice.
+    pub recognises: bool,
     /// Its server counts a delivery that ends with the taker's stop like one that is lost: [`Delivery::unsettled`] is one
     /// more then. Others count what was lost only.
     pub counts_stops: bool,

@@ -1,5 +1,6 @@
 //! Periodic jobs: each due time is submitted once in a fleet, over restarts and clocks that jump.
 
+mod claim;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -20,11 +21,14 @@ use crate::ports::{Outgoing, QueueError, Sink};
 use crate::rhythm::Rhythm;
 use crate::state::{Change, Held, StateError, StateStore, When, key};
 use crate::telemetry::ScheduleMetrics;
+use claim::{Claim, Rival};
 pub use plan::CatchUp;
 use plan::Plan;
 
 /// The wall clock is looked at this often, so that a clock that jumps makes no job late for longer.
 const LOOK: Duration = Duration::from_secs(5);
+/// While another worker submits a due time, what it has come to is looked at this often.
+const TURN: Duration = Duration::from_millis(500);
 /// The wait after something failed.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -36,6 +40,8 @@ pub struct Schedule {
     pub spelled: String,
     pub queue: Arc<str>,
     pub sink: Arc<dyn Sink>,
+    /// The queue knows a job again that is submitted twice.
+    pub recognised: bool,
     pub job: Template,
     pub catch_up: CatchUp,
     pub jitter: Option<Duration>,
@@ -61,6 +67,8 @@ pub struct Schedules {
     list: Vec<Schedule>,
     state: Arc<dyn StateStore>,
     clock: Clock,
+    /// Names this process among those that run the same schedules.
+    me: Arc<str>,
     /// How far each schedule has come, as last read; by the order of the list.
     progress: Mutex<Vec<Option<Known>>>,
 }
@@ -74,12 +82,17 @@ struct Progress {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fired: Option<Timestamp>,
     rhythm: String,
+    /// Who is submitting the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    claim: Option<Claim>,
 }
 
 #[derive(Clone)]
 struct Known {
     progress: Progress,
     when: When,
+    /// The one who was submitting when we last looked.
+    rival: Option<Rival>,
 }
 
 /// A schedule as operators see it.
@@ -112,7 +125,8 @@ impl Schedules {
     #[must_use]
     pub fn new(list: Vec<Schedule>, state: Arc<dyn StateStore>, clock: Clock) -> Self {
         let progress = Mutex::new(vec![None; list.len()]);
-        Schedules { list, state, clock, progress }
+        let me = uuid::Uuid::now_v7().simple().to_string().into();
+        Schedules { list, state, clock, me, progress }
     }
 
     /// Sees to every due time until the stop.
@@ -146,8 +160,9 @@ impl Schedules {
     async fn see_to(&self, schedule: &Schedule, known: &mut Option<Known>) -> Result<Duration, ScheduleError> {
         let now = self.clock.now();
         let mut at = match known.take() {
-            Some(known) => known,
-            None => self.recall(schedule, now).await?,
+            Some(known) if known.rival.is_none() => known,
+            // what its rival has come to is not known
+            before => Known { rival: before.and_then(|known| known.rival), ..self.recall(schedule, now).await? },
         };
         let plan = Plan::new(&schedule.rhythm, at.progress.until, now, schedule.catch_up);
         if let Some(sentence) = plan.missed() {
@@ -155,9 +170,13 @@ impl Schedules {
             tracing::warn!(schedule = %schedule.name, since = %at.progress.until, "{sentence}");
         }
         for due in plan.fire {
+            if !schedule.recognised && !self.claim(schedule, &mut at, due).await? {
+                *known = Some(at);
+                return Ok(TURN);
+            }
             self.submit(schedule, schedule.id(due), due).await?;
             schedule.metrics.fired.increment(1);
-            at.progress = Progress { until: due, fired: Some(due), rhythm: schedule.spelled.clone() };
+            at.progress = Progress { until: due, fired: Some(due), rhythm: schedule.spelled.clone(), claim: None };
             at = self.remember(schedule, at).await?;
         }
         if plan.until > at.progress.until {
@@ -173,10 +192,10 @@ impl Schedules {
     async fn recall(&self, schedule: &Schedule, now: Timestamp) -> Result<Known, StateError> {
         let held = self.state.get(&schedule.key()).await?;
         if let Some(progress) = held.as_ref().and_then(progress).filter(|known| known.rhythm == schedule.spelled) {
-            return Ok(Known { progress, when: When::unchanged(held.as_ref()) });
+            return Ok(Known { progress, when: When::unchanged(held.as_ref()), rival: None });
         }
-        let progress = Progress { until: now, fired: None, rhythm: schedule.spelled.clone() };
-        self.remember(schedule, Known { progress, when: When::unchanged(held.as_ref()) }).await
+        let progress = Progress { until: now, fired: None, rhythm: schedule.spelled.clone(), claim: None };
+        self.remember(schedule, Known { progress, when: When::unchanged(held.as_ref()), rival: None }).await
     }
 
     /// Writes how far a schedule has come, unless another worker has; whoever was first has submitted the same jobs.

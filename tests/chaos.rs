@@ -15,6 +15,9 @@ mod fleet;
 #[cfg(feature = "kafka")]
 #[path = "chaos/kafka.rs"]
 mod kafka;
+#[cfg(feature = "kafka")]
+#[path = "chaos/kafka_beyond.rs"]
+mod kafka_beyond;
 #[path = "chaos/ledger.rs"]
 mod ledger;
 #[cfg(feature = "kafka")]

@@ -134,6 +134,12 @@ macro_rules! state_suite {
         mod state_in_memory {
             $(#[tokio::test] async fn $case() { super::state::$case(&super::state::memory()).await; })*
         }
+        #[cfg(feature = "kafka")]
+        mod state_on_kafka {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[ignore = "needs Kafka: ./test brings it"]
+            async fn $case() { super::state::$case(&crate::kinds::kafka_state().into()).await; })*
+        }
         mod state_embedded {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() { super::state::$case(&super::state::embedded()).await; })*

@@ -6,6 +6,8 @@
 mod confirms;
 #[path = "support/server.rs"]
 mod server;
+#[path = "kafka/state.rs"]
+mod state;
 #[path = "support/mod.rs"]
 mod support;
 

@@ -8,6 +8,8 @@ use crate::config::executor::ExecutorKind;
 use crate::executors::command::CommandExecutor;
 use crate::executors::python::PythonExecutor;
 use crate::ports::{Executor, Queue};
+use crate::queues::kafka::config::KafkaStateConfig;
+use crate::state::StateStore;
 
 /// Opens a queue of a kind with a client of its own; none for kinds that are in every build. Nothing is connected yet.
 ///
@@ -41,6 +43,30 @@ pub fn executor(name: &str, kind: &ExecutorKind, base: &Path) -> Result<Arc<dyn 
         #[cfg(not(feature = "http"))]
         ExecutorKind::Http(_) => Err(absent(kind.word())),
     }
+}
+
+/// Opens a state store that lies on a broker. Nothing is connected yet.
+///
+/// # Errors
+/// As [`open`].
+pub fn state(config: &KafkaStateConfig, base: &Path) -> Result<Arc<dyn StateStore>, String> {
+    let _ = (config, base);
+    #[cfg(feature = "kafka")]
+    return Ok(Arc::new(crate::queues::kafka::TopicStore::open(config, base)?));
+    #[cfg(not(feature = "kafka"))]
+    Err(absent("kafka"))
+}
+
+/// What such a store needs on its broker, as a queue that is only sent to.
+///
+/// # Errors
+/// As [`open`].
+pub fn state_topic(config: &KafkaStateConfig, base: &Path) -> Result<Arc<dyn Queue>, String> {
+    let _ = (config, base);
+    #[cfg(feature = "kafka")]
+    return crate::queues::kafka::state_topic(config, base);
+    #[cfg(not(feature = "kafka"))]
+    Err(absent("kafka"))
 }
 
 /// Says that a kind was left out of this build.

@@ -90,7 +90,11 @@ impl Systems {
     }
 
     fn state(&mut self, state: &State, base: &Path, clock: Clock) -> Result<Arc<dyn StateStore>, StartError> {
-        let State::Embedded(embedded) = state else { return Ok(Arc::new(MemoryState::new(clock))) };
+        let embedded = match state {
+            State::Embedded(embedded) => embedded,
+            State::Kafka(kafka) => return kinds::state(kafka, base).map_err(StartError::State),
+            State::Memory(_) => return Ok(Arc::new(MemoryState::new(clock))),
+        };
         let config = embedded::config::EmbeddedConfig { path: embedded.path.clone(), ..Default::default() };
         let index = self.store(&config, base).map_err(|error| match error {
             embedded::OpenError::Owned { .. } => owned("state", error),
@@ -293,15 +297,31 @@ fn facts(config: &Config, shared: &Shared) -> WorkerFacts {
     }
 }
 
-/// The queues of a config that lie on brokers, for what is done about them without a worker.
+/// What lies on a broker: a queue, or the place of the state store.
+pub struct Remote {
+    /// Its name in the config.
+    pub name: String,
+    /// Where it stands there.
+    pub key: String,
+    pub queue: Arc<dyn Queue>,
+    /// Some pool takes from it.
+    pub taken: bool,
+}
+
+/// What of a config lies on brokers, for what is done about it without a worker.
 ///
 /// # Errors
-/// Which one has a wrong block, or is of a kind that this build has not.
-pub fn brokers(config: &Config, base: &Path) -> Result<BTreeMap<String, Arc<dyn Queue>>, StartError> {
-    let mut found = BTreeMap::new();
+/// What has a wrong block, or is of a kind that this build has not.
+pub fn brokers(config: &Config, base: &Path) -> Result<Vec<Remote>, StartError> {
+    let mut found = Vec::new();
     for (name, queue) in &config.queues {
         let opened = kinds::open(name, &queue.kind, base).map_err(|why| StartError::Queue { name: name.clone(), why })?;
-        found.extend(opened.map(|queue| (name.clone(), queue)));
+        let taken = config.pools.values().any(|pool| pool.from.contains(name));
+        found.extend(opened.map(|queue| Remote { name: name.clone(), key: format!("queues.{name}"), queue, taken }));
+    }
+    if let Some(State::Kafka(kafka)) = &config.state {
+        let queue = kinds::state_topic(kafka, base).map_err(StartError::State)?;
+        found.push(Remote { name: "state".into(), key: "state".into(), queue, taken: false });
     }
     Ok(found)
 }

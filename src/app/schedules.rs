@@ -26,12 +26,14 @@ pub fn schedules(
 
 fn build(name: &str, schedule: &config::Schedule, systems: &Systems, telemetry: &Telemetry) -> Result<Schedule, StartError> {
     let wrong = |(key, why): (&str, String)| StartError::Other(format!("schedules.{name}.{key}: {why}"));
+    let queue = &systems.get(&schedule.queue)?.queue;
     Ok(Schedule {
         name: name.into(),
         rhythm: schedule.rhythm().map_err(wrong)?,
         spelled: schedule.spelled(),
         queue: schedule.queue.as_str().into(),
-        sink: systems.get(&schedule.queue)?.queue.sink(),
+        sink: queue.sink(),
+        recognised: queue.capabilities().recognises,
         job: Template {
             kind: schedule.kind.clone(),
             data: schedule.data.clone(),

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::queue::MemoryConfig;
+use crate::queues::kafka::config::KafkaStateConfig;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// In a file of the embedded queue.
     Embedded(EmbeddedState),
+    /// In a topic, shared by all workers.
+    Kafka(Box<KafkaStateConfig>),
     /// Forgotten at the end of the process.
     Memory(MemoryConfig),
 }
@@ -39,7 +42,7 @@ impl State {
     pub fn file(&self) -> Option<&PathBuf> {
         match self {
             State::Embedded(embedded) => Some(&embedded.path),
-            State::Memory(_) => None,
+            State::Kafka(_) | State::Memory(_) => None,
         }
     }
 }

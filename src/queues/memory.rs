@@ -142,6 +142,7 @@ impl Queue for MemoryQueue {
             operated: false,
             leases: true,
             carries_ids: true,
+            recognises: false,
             counts_stops: false,
             exact_attempts: true,
             honours_priority: true,

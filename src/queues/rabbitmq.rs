@@ -88,6 +88,7 @@ impl Queue for RabbitmqQueue {
             operated: false,
             leases: false,
             carries_ids: true,
+            recognises: false,
             counts_stops: true,
             exact_attempts: true,
             honours_priority: false,

@@ -139,7 +139,7 @@ fn job(key: usize, name: &str) -> String {
 }
 
 /// Runs that started while another job of their key had started and was not over.
-fn overlaps(ledger: &Path) -> Vec<String> {
+pub fn overlaps(ledger: &Path) -> Vec<String> {
     let mut holders: HashMap<String, String> = HashMap::new();
     let mut wrong = Vec::new();
     for line in std::fs::read_to_string(ledger).unwrap_or_default().lines() {

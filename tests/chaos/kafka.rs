@@ -42,13 +42,15 @@ const SILENCE: Duration = Duration::from_secs(45);
 /// How many jobs one worker may be running, or may have finished within the last commit, when it dies.
 const IN_FLIGHT: usize = 16 + 200;
 
-struct World {
+pub struct World {
     folder: tempfile::TempDir,
-    runtime: Runtime,
-    jobs: Arc<dyn Queue>,
-    results: Arc<dyn Queue>,
+    pub runtime: Runtime,
+    pub jobs: Arc<dyn Queue>,
+    pub results: Arc<dyn Queue>,
     dead: Arc<dyn Queue>,
     confirmed: Confirmed,
+    /// What the names of its topics begin with.
+    pub prefix: String,
 }
 
 /// What came out: how often each job was completed, and the failures of those that are dead.
@@ -60,9 +62,13 @@ struct Out {
 
 impl World {
     fn new(brokers: &str) -> Self {
+        World::with(brokers, CONFIG)
+    }
+
+    pub fn with(brokers: &str, config: &str) -> Self {
         let prefix = format!("c{}", uuid::Uuid::now_v7().simple());
         let folder = tempfile::Builder::new().prefix("windlass-kafka-").tempdir().unwrap();
-        let config = CONFIG.replace("BROKERS", brokers).replace("PREFIX", &prefix);
+        let config = config.replace("BROKERS", brokers).replace("PREFIX", &prefix);
         std::fs::write(folder.path().join("windlass.yaml"), config).unwrap();
         std::fs::write(folder.path().join("job.py"), JOB).unwrap();
         let runtime = Runtime::new().unwrap();
@@ -81,14 +87,14 @@ impl World {
         let jobs = open(format!("{prefix}-jobs"), prefix.clone());
         let results = open(format!("{prefix}-results"), format!("{prefix}-r"));
         let dead = open(format!("{prefix}-jobs.{prefix}.dead"), format!("{prefix}-d"));
-        World { folder, runtime, jobs, results, dead, confirmed: Confirmed::default() }
+        World { folder, runtime, jobs, results, dead, confirmed: Confirmed::default(), prefix }
     }
 
-    fn ledger(&self) -> PathBuf {
+    pub fn ledger(&self) -> PathBuf {
         self.folder.path().join("ledger")
     }
 
-    fn start(&self) -> Worker {
+    pub fn start(&self) -> Worker {
         Worker::start(self.folder.path(), None, &[("LEDGER", self.ledger().display().to_string())])
     }
 
@@ -196,7 +202,7 @@ impl Out {
     }
 }
 
-fn ending() -> windlass::ports::Ending {
+pub fn ending() -> windlass::ports::Ending {
     windlass::ports::Ending { end: windlass::ports::End::Completed, event: None, at: jiff::Timestamp::now() }
 }
 

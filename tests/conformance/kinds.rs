@@ -66,6 +66,17 @@ fn wait<T>(work: impl Future<Output = T>) -> T {
     tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(work))
 }
 
+/// A state store in a topic of its own.
+#[cfg(feature = "kafka")]
+pub fn kafka_state() -> Arc<dyn windlass::state::StateStore> {
+    use windlass::queues::kafka::{TopicStore, config::KafkaStateConfig, state_topic};
+
+    let topic = format!("s{}", uuid::Uuid::now_v7().simple());
+    let config = KafkaStateConfig { topic, ..KafkaStateConfig::at(&crate::server::server("kafka")) };
+    wait(state_topic(&config, std::path::Path::new("")).unwrap().create(None)).unwrap();
+    Arc::new(TopicStore::open(&config, std::path::Path::new("")).unwrap())
+}
+
 /// Topics of their own for each test, each of one partition: what is sent is in one order.
 #[cfg(feature = "kafka")]
 pub fn kafka() -> Kind {

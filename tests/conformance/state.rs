@@ -16,6 +16,13 @@ pub struct Kept {
     _directory: Option<tempfile::TempDir>,
 }
 
+/// One that is elsewhere.
+impl From<Arc<dyn StateStore>> for Kept {
+    fn from(store: Arc<dyn StateStore>) -> Self {
+        Kept { store, _directory: None }
+    }
+}
+
 pub fn memory() -> Kept {
     Kept { store: Arc::new(MemoryState::new(Clock::System)), _directory: None }
 }

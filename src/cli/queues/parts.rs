@@ -5,20 +5,19 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::app::brokers;
+use crate::app::{Remote, brokers};
 use crate::cli::screen::Screen;
 use crate::cli::session::Target;
 use crate::cli::{Exit, Failure};
 use crate::config::Config;
-use crate::ports::{Found, Part, Queue};
+use crate::ports::{Found, Part};
 
 /// Where jobs without a route wait.
 const NO_ROUTE: &str = "no-route";
 
 /// A queue with its parts.
 struct Needs {
-    name: String,
-    queue: Arc<dyn Queue>,
+    remote: Remote,
     /// Of one that is taken from: the places beside it.
     places: Option<Vec<Arc<str>>>,
     parts: Vec<Part>,
@@ -36,8 +35,8 @@ pub(super) async fn create(target: &Target, yes: bool, screen: &mut Screen) -> R
         screen.answer(&json!({ "missing": missing, "made": 0 }), &sentence)?;
         return Ok(Exit::Done);
     }
-    for Needs { name, queue, places, .. } in &needs {
-        queue.create(places.as_deref()).await.map_err(|error| Failure::unavailable(format!("queues.{name}: {error}")))?;
+    for Needs { remote: Remote { key, queue, .. }, places, .. } in &needs {
+        queue.create(places.as_deref()).await.map_err(|error| Failure::unavailable(format!("{key}: {error}")))?;
     }
     screen.answer(&json!({ "missing": missing, "made": missing }), &format!("{missing} made"))?;
     Ok(Exit::Done)
@@ -59,24 +58,23 @@ fn places(config: &Config) -> Vec<Arc<str>> {
 }
 
 async fn needs(target: &Target) -> Result<Vec<Needs>, Failure> {
-    let queues = brokers(&target.config, &target.base).map_err(|error| Failure::usage(error.to_string()))?;
-    if queues.is_empty() {
-        return Err(Failure::usage("no queue of this config lies on a broker: the others need nothing made"));
+    let remotes = brokers(&target.config, &target.base).map_err(|error| Failure::usage(error.to_string()))?;
+    if remotes.is_empty() {
+        return Err(Failure::usage("nothing of this config lies on a broker: the rest needs nothing made"));
     }
     let (mut needs, mut seen) = (Vec::new(), BTreeSet::new());
-    for (name, queue) in queues {
-        let taken = target.config.pools.values().any(|pool| pool.from.contains(&name));
-        let places = taken.then(|| places(&target.config));
-        let parts = queue.parts(places.as_deref()).await;
-        let mut parts = parts.map_err(|error| Failure::unavailable(format!("queues.{name}: {error}")))?;
+    for remote in remotes {
+        let places = remote.taken.then(|| places(&target.config));
+        let parts = remote.queue.parts(places.as_deref()).await;
+        let mut parts = parts.map_err(|error| Failure::unavailable(format!("{}: {error}", remote.key)))?;
         parts.retain(|part| seen.insert(part.name.clone())); // queues share some
-        needs.push(Needs { name, queue, places, parts });
+        needs.push(Needs { remote, places, parts });
     }
     Ok(needs)
 }
 
 fn tell(needs: &[Needs], screen: &mut Screen) -> Result<(), Failure> {
-    for Needs { name, parts, .. } in needs {
+    for Needs { remote: Remote { name, .. }, parts, .. } in needs {
         for part in parts {
             let found = match &part.found {
                 Found::AsWanted => "there".to_owned(),

@@ -40,15 +40,32 @@ impl Inspection<'_> {
                 }
             }
             let kind = queue.kind.name();
-            if !queues::built(kind) {
-                let message = format!("this build of windlass has no {kind}");
-                self.error(&["queues", name, kind], message, format!("use one that was built with --features {kind}"));
-            }
+            self.built(&["queues", name, kind], kind);
             self.decoding(name, &queue.decode);
         }
-        let written = self.source.root.at(&["state"]).is_some();
-        if let Some(file) = self.config.state.as_ref().and_then(State::file).filter(|_| written) {
+        if self.source.root.at(&["state"]).is_some() {
+            self.remembered();
+        }
+    }
+
+    fn remembered(&mut self) {
+        if let Some(file) = self.config.state.as_ref().and_then(State::file) {
             self.database(&["state", "embedded", "path"], file);
+        }
+        let Some(State::Kafka(kafka)) = &self.config.state else { return };
+        if let Err((key, why)) = kafka.client().fault() {
+            self.error(&["state", "kafka", key], why, "");
+        }
+        if let Some(why) = kafka.sasl.as_ref().and_then(|sasl| self.unreadable(&sasl.password)) {
+            self.warn(&["state", "kafka", "sasl", "password"], why, "it must be there when the worker starts");
+        }
+        self.built(&["state", "kafka"], "kafka");
+    }
+
+    fn built(&mut self, at: &[&str], kind: &str) {
+        if !queues::built(kind) {
+            let message = format!("this build of windlass has no {kind}");
+            self.error(at, message, format!("use one that was built with --features {kind}"));
         }
     }
 

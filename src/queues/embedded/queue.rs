@@ -45,6 +45,7 @@ impl Queue for EmbeddedQueue {
             operated: true,
             leases: true,
             carries_ids: true,
+            recognises: true,
             counts_stops: false,
             exact_attempts: true,
             honours_priority: true,

@@ -118,6 +118,55 @@ impl Default for Create {
     }
 }
 
+/// The block `kafka:` of `state:`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaStateConfig {
+    /// As of a queue.
+    pub brokers: String,
+    /// Of one partition, kept for ever; all workers that share what they remember name the same.
+    #[serde(default = "state_topic")]
+    pub topic: String,
+    #[serde(default)]
+    pub security: Security,
+    #[serde(default)]
+    pub sasl: Option<Sasl>,
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// Copies of the topic that `windlass queues create` makes; the cluster's default when absent.
+    #[serde(default)]
+    pub copies: Option<u16>,
+}
+
+impl KafkaStateConfig {
+    /// With the defaults for everything but where it is.
+    #[must_use]
+    pub fn at(brokers: &str) -> Self {
+        let (security, topic) = (Security::default(), state_topic());
+        KafkaStateConfig { brokers: brokers.into(), topic, security, sasl: None, ca: None, copies: None }
+    }
+
+    /// As of a queue that holds it.
+    #[must_use]
+    pub fn client(&self) -> KafkaConfig {
+        KafkaConfig {
+            security: self.security,
+            sasl: self.sasl.clone(),
+            ca: self.ca.clone(),
+            max_message: Size(STATE_RECORD),
+            create: Create { partitions: 1, copies: self.copies, retention: Some(Span(std::time::Duration::MAX)) },
+            ..KafkaConfig::at(&self.brokers, &self.topic)
+        }
+    }
+}
+
+/// The largest record of a state store, in bytes: its largest value, written as text, and more.
+const STATE_RECORD: u64 = 4 << 20;
+
+fn state_topic() -> String {
+    "windlass.state".into()
+}
+
 fn group() -> String {
     "windlass".into()
 }

@@ -138,6 +138,7 @@ impl Queue for KafkaQueue {
             operated: false,
             leases: false,
             carries_ids: false,
+            recognises: false,
             counts_stops: false,
             exact_attempts: true,
             honours_priority: false,

@@ -48,9 +48,18 @@ impl Topics {
         let partitions = self.create.partitions;
         let mut own = vec![size.clone(), ("cleanup.policy", "delete".into())];
         let mut kept = "as long as the cluster says".to_owned();
-        if let Some(Span(retention)) = self.create.retention {
-            own.push(("retention.ms", retention.as_millis().to_string()));
-            kept = format!("for {}", spell_duration(retention));
+        match self.create.retention {
+            Some(Span(std::time::Duration::MAX)) => {
+                // in which time passes as the brokers' clock says, whoever sends
+                let clock = ("message.timestamp.type", "LogAppendTime".into());
+                own = ever().into_iter().chain([size.clone(), clock]).collect();
+                kept = "for ever".into();
+            }
+            Some(Span(retention)) => {
+                own.push(("retention.ms", retention.as_millis().to_string()));
+                kept = format!("for {}", spell_duration(retention));
+            }
+            None => {}
         }
         let what = |partitions: u16, kept: &str| format!("topic, {partitions} partitions, kept {kept}");
         let topic = self.names.topic.to_string();
