@@ -24,7 +24,7 @@ use crate::engine::{Engine, Shared};
 use crate::ports::QueueStats;
 use crate::telemetry::{Telemetry, probes};
 use progress::Watch;
-pub use queues::{Opened, Remote, Systems, brokers};
+pub use queues::{Opened, Remote, Systems, brokers, places};
 use reload::Reloader;
 pub use schedules::schedules;
 

@@ -13,6 +13,7 @@ mod explain;
 mod failure;
 mod filter;
 mod jobs;
+mod looked;
 mod plugin;
 mod queues;
 mod reload;

@@ -17,7 +17,9 @@ use crate::outcome::{Failure, Outcome, Reason};
 
 pub use crate::job::decode::facets::{Facets, Sort};
 pub use context::{Context, Stopped};
-pub use operators::{Acted, Action, Admin, Cursor, Entry, Filter, NewJob, Page, PartitionLag, QueueStats, State, Submitted};
+pub use operators::{
+    Acted, Action, Admin, Cursor, Entry, Filter, Looked, NewJob, Page, PartitionLag, QueueStats, State, Submitted,
+};
 pub use order::Order;
 
 /// A place that holds messages: where jobs are taken from and where what comes out is sent.

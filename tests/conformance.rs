@@ -7,6 +7,8 @@ mod cases;
 mod jobs;
 #[path = "conformance/kinds.rs"]
 mod kinds;
+#[path = "conformance/letters.rs"]
+mod letters;
 #[path = "conformance/operators.rs"]
 mod operators;
 #[path = "conformance/parking.rs"]
@@ -126,6 +128,25 @@ suite_of_those_that![operated, but [memory], embedded "multi_thread" []:
     operators::a_replayed_dead_letter_comes_again_as_it_was_with_a_new_life,
     operators::a_discarded_dead_letter_is_gone_for_good,
     operators::whoever_waits_for_the_end_of_a_job_is_told,
+];
+
+/// Of the kinds whose dead letters operators see.
+macro_rules! letters_suite {
+    ($($case:tt)*) => {
+        mod dead_letters {
+            tests_of_a_kind! { embedded "multi_thread" [] [$($case)*] }
+            #[cfg(feature = "rabbitmq")]
+            tests_of_a_kind! { rabbitmq "multi_thread" [#[ignore = "needs a server of RabbitMQ"]] [$($case)*] }
+            #[cfg(feature = "kafka")]
+            tests_of_a_kind! { kafka "multi_thread" [#[ignore = "needs Kafka: ./test brings it"]] [$($case)*] }
+        }
+    };
+}
+
+letters_suite![
+    letters::dead_letters_are_looked_at_25_times_in_their_order_and_stay_as_they_are,
+    letters::a_replayed_dead_letter_is_run_again_once_and_is_none_any_more,
+    letters::a_discarded_dead_letter_is_not_seen_again,
 ];
 
 /// As `suite!`, for the state stores.

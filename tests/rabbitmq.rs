@@ -5,6 +5,8 @@
 mod chaos;
 #[path = "rabbitmq/delays.rs"]
 mod delays;
+#[path = "rabbitmq/desk.rs"]
+mod desk;
 #[path = "rabbitmq/faults.rs"]
 mod faults;
 #[path = "rabbitmq/marks.rs"]

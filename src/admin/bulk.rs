@@ -15,7 +15,7 @@ use super::dead_letters::{STEP, TURN, dead, died};
 use super::jobs::SOMEBODY;
 use super::request::{filter, instructions};
 use super::{Desk, Refusal};
-use crate::ports::{Acted, Action, Cursor, Entry, Filter};
+use crate::ports::{Acted, Action, Cursor, Entry, Filter, Looked};
 
 /// Dead letters of one request when none is asked for, and at most.
 const LIMIT: usize = 500;
@@ -56,6 +56,8 @@ pub struct Progress {
     /// To be sent with the next request, when there is more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub looked: Vec<Looked>,
 }
 
 pub(super) async fn replay(State(desk): State<Arc<Desk>>, body: Body) -> Result<Json<Progress>, Refusal> {
@@ -93,6 +95,7 @@ async fn work(desk: &Desk, filter: &Filter, order: Order, action: &Action) -> Re
         for (id, acted) in take(desk, page.entries, began, (!order.dry_run).then_some(action)).await? {
             progress.note(id, acted);
         }
+        progress.looked.extend(page.looked);
         after = page.next;
         if after.is_none() || progress.count >= limit || start.elapsed() > TURN {
             progress.more = after.is_some();

@@ -18,7 +18,7 @@ use super::request::{Asked, Named, instructions};
 use super::view::JobView;
 use super::{Desk, Refusal};
 use crate::job::life::shorten;
-use crate::ports::{Action, Cursor, Entry, Filter, Page, State as JobState};
+use crate::ports::{Action, Cursor, Entry, Filter, Looked, Page, State as JobState};
 
 /// Entries that one request reads at once.
 pub(super) const STEP: usize = 500;
@@ -124,6 +124,8 @@ pub struct Groups {
     pub groups: Vec<Group>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub looked: Vec<Looked>,
 }
 
 pub(super) async fn groups(State(desk): State<Arc<Desk>>, mut asked: Asked) -> Result<Json<Groups>, Refusal> {
@@ -131,16 +133,17 @@ pub(super) async fn groups(State(desk): State<Arc<Desk>>, mut asked: Asked) -> R
     let by: GroupBy = serde_json::from_value(Value::String(by)).map_err(|error| Refusal::bad(format!("by: {error}")))?;
     let mut next = asked.take("after");
     let filter = dead(asked.filter()?)?;
-    let mut groups = BTreeMap::new();
+    let (mut groups, mut looked) = (BTreeMap::new(), Vec::new());
     let start = Instant::now();
     loop {
         let page = desk.browse(&filter, &Cursor { after: next, limit: STEP }).await?;
         for entry in &page.entries {
             count(&mut groups, by, entry);
         }
+        looked.extend(page.looked);
         next = page.next;
         if next.is_none() || start.elapsed() > TURN {
-            return Ok(Json(Groups { groups: groups.into_values().collect(), next }));
+            return Ok(Json(Groups { groups: groups.into_values().collect(), next, looked }));
         }
     }
 }

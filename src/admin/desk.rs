@@ -231,11 +231,14 @@ impl Desk {
             None => (only.unwrap_or(0), None),
             Some(cursor) => split(cursor)?,
         };
-        let Some(held) = self.systems.get(system) else { return Ok(Page { entries: Vec::new(), next: None }) };
+        let Some(held) = self.systems.get(system) else { return Ok(Page::default()) };
         let mut found = held.admin.browse(&filter, &Cursor { after, limit: page.limit }).await?;
         for entry in &mut found.entries {
             entry.queue = self.outer(system, &entry.queue);
             self.why(entry);
+        }
+        if let Some(looked) = &mut found.looked {
+            looked.queue = self.outer(system, &looked.queue);
         }
         let last = only.is_some() || system + 1 == self.systems.len();
         found.next = match found.next {

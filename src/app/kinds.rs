@@ -12,11 +12,12 @@ use crate::queues::kafka::config::KafkaStateConfig;
 use crate::state::StateStore;
 
 /// Opens a queue of a kind with a client of its own; none for kinds that are in every build. Nothing is connected yet.
+/// Jobs may be parked in these places from an earlier run.
 ///
 /// # Errors
 /// What is wrong with its block, or that this build has no such kind.
-pub fn open(name: &str, kind: &QueueKind, base: &Path) -> Result<Option<Arc<dyn Queue>>, String> {
-    let _ = (name, base);
+pub fn open(name: &str, kind: &QueueKind, base: &Path, places: &[Arc<str>]) -> Result<Option<Arc<dyn Queue>>, String> {
+    let _ = (name, base, places);
     match kind {
         QueueKind::Embedded(_) | QueueKind::Memory(_) => Ok(None),
         #[cfg(feature = "kafka")]
@@ -24,7 +25,10 @@ pub fn open(name: &str, kind: &QueueKind, base: &Path) -> Result<Option<Arc<dyn 
         #[cfg(not(feature = "kafka"))]
         QueueKind::Kafka(_) => Err(absent(kind.name())),
         #[cfg(feature = "rabbitmq")]
-        QueueKind::Rabbitmq(config) => Ok(Some(Arc::new(crate::queues::rabbitmq::RabbitmqQueue::new(name, config, base)?))),
+        QueueKind::Rabbitmq(config) => {
+            let queue = crate::queues::rabbitmq::RabbitmqQueue::new(name, config, base)?;
+            Ok(Some(Arc::new(queue.beside(places))))
+        }
         #[cfg(not(feature = "rabbitmq"))]
         QueueKind::Rabbitmq(_) => Err(absent(kind.name())),
     }

@@ -1,6 +1,6 @@
 //! The queues of a config, opened: each kind by its own folder, files of the embedded queue once however many share them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use crate::batches::operator::Counted;
 use crate::clock::Clock;
 use crate::config::{self, Config, QueueKind, State};
 use crate::engine::Shared;
+use crate::engine::parking::NO_ROUTE;
 use crate::engine::unique::Holders;
 use crate::job::Decoding;
 use crate::ports::{Admin, Queue, QueueError};
@@ -78,7 +79,9 @@ impl Systems {
                     Opened { queue, decoding, place: Some((Holder::Store(index), inner)) }
                 }
                 kind => {
-                    let queue = kinds::open(name, kind, base).map_err(why)?.ok_or_else(|| why(kinds::absent(kind.name())))?;
+                    let queue = kinds::open(name, kind, base, &places(config))
+                        .map_err(why)?
+                        .ok_or_else(|| why(kinds::absent(kind.name())))?;
                     let place = queue.admin().map(|admin| (Holder::Own(admin), name.clone()));
                     Opened { queue, decoding, place }
                 }
@@ -297,6 +300,13 @@ fn facts(config: &Config, shared: &Shared) -> WorkerFacts {
     }
 }
 
+/// Where jobs may be parked beside a queue: every executor that a route names may be shut.
+#[must_use]
+pub fn places(config: &Config) -> Vec<Arc<str>> {
+    let named: BTreeSet<&str> = config.routes.iter().map(|route| route.run.as_str()).chain([NO_ROUTE]).collect();
+    named.into_iter().map(Into::into).collect()
+}
+
 /// What lies on a broker: a queue, or the place of the state store.
 pub struct Remote {
     /// Its name in the config.
@@ -315,7 +325,8 @@ pub struct Remote {
 pub fn brokers(config: &Config, base: &Path) -> Result<Vec<Remote>, StartError> {
     let mut found = Vec::new();
     for (name, queue) in &config.queues {
-        let opened = kinds::open(name, &queue.kind, base).map_err(|why| StartError::Queue { name: name.clone(), why })?;
+        let opened =
+            kinds::open(name, &queue.kind, base, &places(config)).map_err(|why| StartError::Queue { name: name.clone(), why })?;
         let taken = config.pools.values().any(|pool| pool.from.contains(name));
         found.extend(opened.map(|queue| Remote { name: name.clone(), key: format!("queues.{name}"), queue, taken }));
     }

@@ -125,7 +125,10 @@ async fn list(session: &Session, list: &List, screen: &mut Screen) -> Result<Exi
 fn lines(entry: &Entry, now: Timestamp, screen: &Screen) -> (String, String) {
     let failure = entry.failure.as_ref();
     let reason = failure.map_or("-", |failure| failure.reason.as_str());
-    let died = since(failure.map_or(entry.submitted, |failure| failure.last_failure), now);
+    let died = match failure.map_or(entry.submitted, |failure| failure.last_failure) {
+        died if died == Timestamp::UNIX_EPOCH => "some time".into(), // of another system, which noted nothing
+        died => since(died, now),
+    };
     let room = WIDTH.saturating_sub(entry.id.chars().count() + reason.len() + died.len() + 10).max(8);
     let kind = cut(entry.kind.as_deref().unwrap_or("-"), room);
     let head = format!("{}  {kind}  {}  {died} ago", screen.paint(Colour::Bold, &entry.id), screen.paint(Colour::Red, reason),);

@@ -7,13 +7,14 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::filter::FilterArgs;
+use super::looked::LookedAt;
 use super::screen::{Colour, Column, Screen, Table};
 use super::session::{Ask, Missing, Reach, Session};
 use super::story::{Shown, tell};
 use super::words::{or_dash, since};
 use super::{Exit, Failure, Globals};
 use crate::admin::jobs::{Cancel, state_word};
-use crate::ports::{Entry, State};
+use crate::ports::{Entry, Looked, State};
 
 /// Entries of one request.
 const PAGE: usize = 500;
@@ -176,6 +177,7 @@ pub(super) fn colour(state: State) -> Colour {
 struct Raw {
     entries: Vec<Box<RawValue>>,
     next: Option<String>,
+    looked: Option<Looked>,
 }
 
 /// Goes through the pages of a list, showing up to its length.
@@ -187,7 +189,7 @@ pub(super) async fn pages(
     mut show: impl FnMut(&mut Screen, &[Entry]) -> std::io::Result<()>,
 ) -> Result<Exit, Failure> {
     let (mut left, mut after) = (if length.all { usize::MAX } else { length.limit }, None);
-    let mut shown = 0;
+    let (mut shown, mut looked) = (0, LookedAt::default());
     loop {
         let limit = left.min(PAGE).to_string();
         let page: Raw = session.ask(ask.clone().with("limit", &limit).with_any("after", after.as_deref())).await?;
@@ -200,6 +202,7 @@ pub(super) async fn pages(
             show(screen, &entries)?;
             shown += entries.len();
         }
+        looked.note(page.looked);
         after = page.next;
         if after.is_none() || left == 0 {
             break;
@@ -209,6 +212,7 @@ pub(super) async fn pages(
         screen.flush()?;
         note(shown, after.is_some());
     }
+    looked.tell(true);
     Ok(Exit::Done)
 }
 

@@ -138,6 +138,9 @@ pub(super) fn tell(shown: &Shown, now: Timestamp, screen: &Screen) -> String {
 }
 
 fn moment(at: Timestamp, now: Timestamp) -> String {
+    if at == Timestamp::UNIX_EPOCH {
+        return "nobody noted when".into();
+    }
     format!("{} ({} ago)", at.strftime("%Y-%m-%d %H:%M:%S UTC"), since(at, now))
 }
 

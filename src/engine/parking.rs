@@ -28,7 +28,7 @@ use crate::ports::{Delivery, End, Outgoing, Room, Settled, Transfer};
 use crate::retry;
 
 /// The place of jobs that no route takes.
-const NO_ROUTE: &str = "no-route";
+pub const NO_ROUTE: &str = "no-route";
 /// While all its routes are shut, a queue's next job is looked at this often, for its deadline.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 

@@ -123,11 +123,24 @@ pub struct Cursor {
     pub limit: usize,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Page {
     pub entries: Vec<Entry>,
     /// Where the next page starts; none at the end.
     pub next: Option<String>,
+    /// Where not everything can be looked at, how much was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looked: Option<Looked>,
+}
+
+/// How many of a queue's dead letters could be looked at: those that are taken out for it, and put back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Looked {
+    pub queue: Arc<str>,
+    pub at: u64,
+    pub of: u64,
+    /// Others receive from there too, and may hold some.
+    pub others: bool,
 }
 
 /// What an operator does to a job.

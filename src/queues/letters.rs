@@ -1,5 +1,8 @@
 //! Dead letters as operators see them, whatever kind of queue holds them: read, matched, listed, and made ready to go again.
 
+pub mod desk;
+pub mod window;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;

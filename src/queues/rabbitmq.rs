@@ -1,6 +1,7 @@
 //! Queues of RabbitMQ: quorum queues, publisher confirms, manual acknowledgements, delays by queues with fixed times.
 
 pub mod config;
+mod dead;
 mod delays;
 mod link;
 mod marks;
@@ -14,16 +15,18 @@ mod topology;
 mod trouble;
 mod wire;
 
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::ports::{Capabilities, Order, Outgoing, Part, Queue, QueueError, Sink, Sort, Source};
+use crate::ports::{Admin, Capabilities, Order, Outgoing, Part, Queue, QueueError, Sink, Sort, Source};
+use crate::queues::letters::desk::Desk;
 use config::RabbitmqConfig;
+use dead::DeadLetters;
 use place::PlaceSource;
 use receipt::Issuer;
-use shelf::Shelf;
 use source::RabbitmqSource;
 use system::System;
 use topology::{Role, Wanted};
@@ -32,6 +35,7 @@ use topology::{Role, Wanted};
 const PARKED: &str = ".parked.";
 
 /// A queue of RabbitMQ, or a place beside one. Nothing is connected before it is used.
+#[derive(Clone)]
 pub struct RabbitmqQueue {
     system: Arc<System>,
     /// The name of its block in the config.
@@ -39,6 +43,9 @@ pub struct RabbitmqQueue {
     /// The queue itself, also where this is a place beside it.
     home: Arc<str>,
     wanted: Wanted,
+    /// Places that may hold jobs from before: the server does not list them.
+    likely: Arc<[Arc<str>]>,
+    desk: Arc<OnceLock<Arc<Desk>>>,
 }
 
 impl RabbitmqQueue {
@@ -57,11 +64,24 @@ impl RabbitmqQueue {
             block: block.into(),
             wanted: Wanted { name: name.clone(), role: Role::Jobs { single: config.single_active_consumer } },
             home: name,
+            likely: [].into(),
+            desk: Arc::default(),
         })
     }
 
+    /// Names places that may hold jobs from before.
+    #[must_use]
+    pub fn beside(self, likely: &[Arc<str>]) -> Self {
+        RabbitmqQueue { likely: likely.into(), ..self }
+    }
+
     fn dead(&self) -> Wanted {
-        Wanted { name: format!("{}.dead", self.home).into(), role: Role::Dead }
+        self.system.dead(&self.home)
+    }
+
+    fn known_places(&self) -> BTreeSet<Arc<str>> {
+        let sent_to = self.system.places.lock().unwrap_or_else(PoisonError::into_inner);
+        sent_to.iter().chain(&*self.likely).cloned().collect()
     }
 
     fn place(&self, name: &str) -> Wanted {
@@ -101,9 +121,7 @@ impl Queue for RabbitmqQueue {
     }
 
     async fn source(&self, _sort: Sort) -> Result<Box<dyn Source>, QueueError> {
-        let (origin, queue) = (self.home.clone(), self.wanted.name.clone());
-        let (shelf, channel) = (Shelf::default(), Mutex::default());
-        let issuer = Arc::new(Issuer { system: self.system.clone(), origin, queue, shelf, channel });
+        let issuer = Arc::new(Issuer::new(&self.system, self.home.clone(), &self.wanted));
         self.system.takes(&issuer);
         Ok(match self.wanted.role {
             Role::Parked { .. } => Box::new(PlaceSource::new(issuer, self.wanted.clone())),
@@ -122,16 +140,24 @@ impl Queue for RabbitmqQueue {
     fn parked(&self, name: &str) -> Arc<dyn Queue> {
         let wanted = self.place(name);
         let block = wanted.name.clone();
-        Arc::new(RabbitmqQueue { system: self.system.clone(), block, home: self.home.clone(), wanted })
+        Arc::new(RabbitmqQueue { block, wanted, desk: Arc::default(), ..self.clone() })
     }
 
     async fn places(&self) -> Result<Vec<Arc<str>>, QueueError> {
-        let places = self.system.places.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(places.iter().cloned().collect())
+        Ok(self.known_places().into_iter().collect())
     }
 
     async fn drained(&self) -> Result<bool, QueueError> {
         self.system.is_drained(&self.wanted.name).await
+    }
+
+    fn admin(&self) -> Option<Arc<dyn Admin>> {
+        let make = || {
+            // its own cell is another one: a desk that held itself would never go
+            let queue = RabbitmqQueue { desk: Arc::default(), ..self.clone() };
+            Arc::new(Desk::new(self.block.clone(), "RabbitMQ", Arc::new(DeadLetters::new(queue))))
+        };
+        Some(self.desk.get_or_init(make).clone())
     }
 
     async fn parts(&self, places: Option<&[Arc<str>]>) -> Result<Vec<Part>, QueueError> {
@@ -143,6 +169,9 @@ impl Queue for RabbitmqQueue {
     }
 
     async fn close(&self) {
+        if let Some(desk) = self.desk.get() {
+            desk.release().await;
+        }
         self.system.taking.close().await;
         self.system.sending.close().await;
     }

@@ -37,6 +37,13 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// What operators see the dead letters of a queue through.
+    pub fn desk(&self, queue: &Arc<dyn Queue>) -> Arc<dyn Admin> {
+        queue.admin().or_else(|| self.admin.clone()).expect("operators see the dead letters of this kind")
+    }
+}
+
 pub fn memory() -> Kind {
     let memory = Memory::new(Clock::System, 100_000);
     Kind {

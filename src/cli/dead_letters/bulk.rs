@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::admin::bulk::Progress;
 use crate::cli::filter::FilterArgs;
 use crate::cli::jobs::who;
+use crate::cli::looked::LookedAt;
 use crate::cli::screen::Screen;
 use crate::cli::session::{Ask, Session};
 use crate::cli::words::count;
@@ -139,11 +140,13 @@ struct Sum {
 pub(super) async fn work(session: &Session, verb: Verb, choice: &Choice, screen: &mut Screen) -> Result<Exit, Failure> {
     let (step, pause) = choice.rate.filter(|_| !choice.dry_run).map_or((STEP, Duration::ZERO), Rate::step);
     let (mut sum, mut next, mut turn) = (Sum::default(), None, Instant::now());
+    let mut looked = LookedAt::default();
     loop {
         let left = choice.limit.unwrap_or(usize::MAX) - sum.count;
         let ask = Ask::post("/dead-letters").part(verb.as_str()).json(&choice.order(left.min(step), next.as_deref()));
         let progress: Progress = session.ask(ask).await.map_err(|refusal| sum.so_far(verb, refusal.failure))?;
         sum.add(&progress);
+        looked.note(progress.looked);
         next = progress.next;
         if !progress.more || choice.limit.is_some_and(|limit| sum.count >= limit) {
             break;
@@ -153,6 +156,7 @@ pub(super) async fn work(session: &Session, verb: Verb, choice: &Choice, screen:
     }
     let document = json!({ "dry_run": choice.dry_run, "count": sum.count, "skipped": sum.skipped, "ids": sum.ids });
     screen.answer(&document, &sum.sentence(verb, choice.dry_run))?;
+    looked.tell(false);
     Ok(if sum.skipped > 0 { Exit::Partly } else { Exit::Done })
 }
 

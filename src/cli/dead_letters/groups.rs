@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::admin::dead_letters::{Group, Groups};
 use crate::cli::filter::FilterArgs;
+use crate::cli::looked::LookedAt;
 use crate::cli::screen::{Colour, Screen, WIDTH, cut};
 use crate::cli::session::{Ask, Session};
 use crate::cli::words::{grouped, since};
@@ -30,6 +31,7 @@ pub(super) async fn list(session: &Session, by: By, filter: &FilterArgs, screen:
     let key = by.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
     let ask = filter.narrow(Ask::get("/dead-letters/groups")).with("by", &key);
     let (mut sums, mut after): (BTreeMap<String, Group>, _) = (BTreeMap::new(), None);
+    let mut looked = LookedAt::default();
     loop {
         let part: Groups = session.ask(ask.clone().with_any("after", after.as_deref())).await?;
         for group in part.groups {
@@ -38,6 +40,7 @@ pub(super) async fn list(session: &Session, by: By, filter: &FilterArgs, screen:
                 None => drop(sums.insert(group.value.clone(), group)),
             }
         }
+        looked.note(part.looked);
         after = part.next;
         if after.is_none() {
             break;
@@ -46,6 +49,7 @@ pub(super) async fn list(session: &Session, by: By, filter: &FilterArgs, screen:
     let mut groups: Vec<Group> = sums.into_values().collect();
     groups.sort_by_key(|group| Reverse(group.count));
     show(&groups, screen)?;
+    looked.tell(true);
     Ok(Exit::Done)
 }
 

@@ -5,15 +5,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::app::{Remote, brokers};
+use crate::app::{Remote, brokers, places};
 use crate::cli::screen::Screen;
 use crate::cli::session::Target;
 use crate::cli::{Exit, Failure};
-use crate::config::Config;
 use crate::ports::{Found, Part};
-
-/// Where jobs without a route wait.
-const NO_ROUTE: &str = "no-route";
 
 /// A queue with its parts.
 struct Needs {
@@ -49,12 +45,6 @@ pub(super) async fn check(target: &Target, screen: &mut Screen) -> Result<Exit, 
     let sentence = if wrong == 0 { "all is there".to_owned() } else { format!("{wrong} are missing or otherwise") };
     screen.answer(&json!({ "wrong": wrong }), &sentence)?;
     Ok(if wrong == 0 { Exit::Done } else { Exit::Failed })
-}
-
-/// Every executor that a route names may be shut, and has a place for its jobs then.
-fn places(config: &Config) -> Vec<Arc<str>> {
-    let named: BTreeSet<&str> = config.routes.iter().map(|route| route.run.as_str()).chain([NO_ROUTE]).collect();
-    named.into_iter().map(Into::into).collect()
 }
 
 async fn needs(target: &Target) -> Result<Vec<Needs>, Failure> {

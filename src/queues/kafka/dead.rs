@@ -120,9 +120,8 @@ impl Admin for Desk {
     }
 
     async fn browse(&self, filter: &Filter, page: &Cursor) -> Result<Page, QueueError> {
-        let none = Page { entries: Vec::new(), next: None };
         if !letters::asked_for(filter, &self.home.block) {
-            return Ok(none);
+            return Ok(Page::default());
         }
         let wrong = |after: &String| QueueError::Refused(format!("{after:?} is no cursor of an earlier answer"));
         let after = page.after.as_ref().map(|after| place(after).ok_or_else(|| wrong(after))).transpose()?;
@@ -130,7 +129,7 @@ impl Admin for Desk {
         let wanted = |failure: &FailureDocument, message: &Message| letters::matches(filter, failure, message, now);
         let (found, next) = self.letters(after.unwrap_or_default(), page.limit, wanted).await?;
         let entries = found.iter().map(|(letter, _)| letters::entry(&self.home.block, letter, false)).collect();
-        Ok(Page { entries, next: next.map(|(partition, offset)| format!("{partition}/{offset}")) })
+        Ok(Page { entries, next: next.map(|(partition, offset)| format!("{partition}/{offset}")), looked: None })
     }
 
     async fn find(&self, queue: Option<&str>, id: &str) -> Result<Option<Entry>, QueueError> {

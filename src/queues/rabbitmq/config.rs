@@ -26,6 +26,9 @@ pub struct RabbitmqConfig {
     /// The queue; the name of the block when absent.
     #[serde(default)]
     pub queue: Option<String>,
+    /// The queue of its dead letters; `<queue>.dead` when absent.
+    #[serde(default)]
+    pub dead_letters: Option<String>,
     /// What is done about queues and exchanges that should be there.
     #[serde(default)]
     pub topology: Topology,
@@ -149,6 +152,7 @@ impl RabbitmqConfig {
             password: None,
             ca: None,
             queue: Some(queue.into()),
+            dead_letters: None,
             topology: Topology::default(),
             key: None,
             single_active_consumer: false,
@@ -173,13 +177,18 @@ impl RabbitmqConfig {
         if self.password.is_some() != self.username.is_some() {
             return Err(("username", "username and password come together, or not at all".into()));
         }
-        for (key, name) in [("queue", self.queue.as_deref().unwrap_or("queue")), ("delays", &self.delays)] {
+        let queue = self.queue.as_deref().unwrap_or("queue");
+        let dead_letters = self.dead_letters.as_deref().unwrap_or("dead");
+        for (key, name) in [("queue", queue), ("dead_letters", dead_letters), ("delays", &self.delays)] {
             // as delays write it: these characters take three bytes
             let length = name.len() + 2 * name.matches(['.', '*', '#', '%']).count();
             if name.is_empty() || length > LONGEST_NAME || name.starts_with("amq.") {
                 let why = format!("{name:?} cannot be a queue here: 1 to {LONGEST_NAME} bytes (a dot counts three), not amq.…");
                 return Err((key, why));
             }
+        }
+        if dead_letters == queue {
+            return Err(("dead_letters", format!("{queue:?} is the queue itself: what dies would come again at once")));
         }
         if self.prefetch == 0 {
             return Err(("prefetch", "0 means without a limit to the server: write 1 or more".into()));
@@ -213,5 +222,6 @@ mod tests {
         assert_eq!(fault(&|config| config.queue = Some("amq.gen".into())), Some("queue"));
         assert_eq!(fault(&|config| config.username = Some("u".into())), Some("username"));
         assert_eq!(fault(&|config| config.prefetch = 0), Some("prefetch"));
+        assert_eq!(fault(&|config| config.dead_letters = Some("q".into())), Some("dead_letters"));
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use lapin::Channel;
 use lapin::message::BasicGetMessage;
 use lapin::options::BasicGetOptions;
 use tokio::task::JoinHandle;
@@ -19,7 +20,7 @@ const LATER: Duration = Duration::from_secs(2);
 /// How often a place is looked for that does not exist yet.
 const MISSING: Duration = Duration::from_secs(10);
 
-type Got = Result<Option<BasicGetMessage>, lapin::Error>;
+type Got = Result<Option<(Arc<Channel>, BasicGetMessage)>, lapin::Error>;
 
 pub(super) struct PlaceSource {
     issuer: Arc<Issuer>,
@@ -40,7 +41,7 @@ impl PlaceSource {
         while !system.has(&self.wanted).await? {
             tokio::time::sleep(MISSING).await;
         }
-        self.issuer.open(&system.taking.channel().await?);
+        self.issuer.open(&Arc::new(system.taking.channel().await?));
         self.open = true;
         Ok(())
     }
@@ -54,8 +55,8 @@ impl PlaceSource {
         let got = asked.await;
         self.asked = None;
         match got {
-            Ok(Ok(Some(got))) => {
-                self.issuer.put(got.delivery);
+            Ok(Ok(Some((channel, got)))) => {
+                self.issuer.put(&channel, got.delivery);
                 Ok(true)
             }
             Ok(Ok(None)) => Ok(false),
@@ -69,7 +70,10 @@ impl Issuer {
     async fn get(&self, queue: &str) -> Got {
         let channel = self.channel.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         match channel {
-            Some(channel) => channel.basic_get(queue.into(), BasicGetOptions::default()).await,
+            Some(channel) => {
+                let got = channel.basic_get(queue.into(), BasicGetOptions::default()).await?;
+                Ok(got.map(|got| (channel, got)))
+            }
             None => Ok(None),
         }
     }
@@ -117,8 +121,8 @@ impl Drop for PlaceSource {
         let (Some(asked), Ok(runtime)) = (self.asked.take(), tokio::runtime::Handle::try_current()) else { return };
         let issuer = self.issuer.clone();
         runtime.spawn(async move {
-            if let Ok(Ok(Some(got))) = asked.await {
-                issuer.put(got.delivery);
+            if let Ok(Ok(Some((channel, got)))) = asked.await {
+                issuer.put(&channel, got.delivery);
             }
         });
     }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use lapin::Channel;
-use lapin::options::BasicAckOptions;
 
+use super::config::Key;
 use super::marks;
-use super::shelf::{Item, Mark, Shelf, Turn};
+use super::shelf::{Item, Mark, Shelf, Tag, Turn};
 use super::system::System;
+use super::topology::{Role, Wanted};
 use super::wire;
 use crate::job::{JOB_HEADER, Life, Origin};
 use crate::ports::{Delivery, Ending, QueueError, Receipt, Settled, Transfer, Unsettled};
@@ -24,12 +25,26 @@ pub(super) struct Issuer {
     pub queue: Arc<str>,
     pub shelf: Shelf,
     /// It is closed with its last holder: what was taken can be settled after the source is gone.
-    pub channel: Mutex<Option<Channel>>,
+    pub channel: Mutex<Option<Arc<Channel>>>,
+    /// Operators look at what comes; nobody runs it.
+    dead: bool,
 }
 
 impl Issuer {
+    /// `home` is what deliveries say they come from.
+    pub fn new(system: &Arc<System>, home: Arc<str>, wanted: &Wanted) -> Self {
+        Issuer {
+            system: system.clone(),
+            origin: home,
+            queue: wanted.name.clone(),
+            shelf: Shelf::default(),
+            channel: Mutex::default(),
+            dead: wanted.role == Role::Dead,
+        }
+    }
+
     /// What comes from now on comes on this channel.
-    pub fn open(&self, channel: &Channel) {
+    pub fn open(&self, channel: &Arc<Channel>) {
         self.shelf.clear();
         *self.channel.lock().unwrap_or_else(PoisonError::into_inner) = Some(channel.clone());
     }
@@ -45,9 +60,17 @@ impl Issuer {
     }
 
     /// Puts on the shelf what was delivered now.
-    pub fn put(&self, delivered: lapin::message::Delivery) {
-        let acker = delivered.acker.clone();
-        let came = wire::read(delivered, self.system.config.key.as_ref());
+    pub fn put(&self, channel: &Arc<Channel>, delivered: lapin::message::Delivery) {
+        let tag = Tag { channel: channel.clone(), number: delivered.delivery_tag };
+        let config = &self.system.config;
+        let death = self.dead.then(|| delivered.properties.clone());
+        let mut came = wire::read(delivered, config.key.as_ref());
+        if let Some(properties) = death
+            && let Some(key) = wire::death::note(&mut came.message, &properties)
+            && config.key == Some(Key::RoutingKey)
+        {
+            came.message.key = Some(key.into());
+        }
         let mut item = Item {
             message: came.message,
             id: came.id,
@@ -55,10 +78,10 @@ impl Issuer {
             deliveries: came.deliveries,
             unsettled: came.deliveries,
             mark: Mark::None,
-            acker,
+            tag,
             consumer: 0,
         };
-        if item.deliveries > 0 {
+        if item.deliveries > 0 && !self.dead {
             item.mark = Mark::Unknown(marks::name(&self.queue, &item));
         }
         self.shelf.put(item, came.due, Timestamp::now());
@@ -106,8 +129,7 @@ impl Receipt for RabbitmqReceipt {
     async fn ack(self: Box<Self>, _: Ending) -> Result<Settled, Unsettled> {
         let Some(item) = self.item().take() else { return Ok(Settled::Fenced) };
         self.issuer.shelf.settled(self.turn, item.consumer);
-        // false when the channel is gone, an error when it goes meanwhile: the message comes again, perhaps elsewhere
-        let acked = matches!(item.acker.ack(BasicAckOptions::default()).await, Ok(true));
+        let acked = item.tag.ack().await;
         if let (Mark::Written(name), true) = (item.mark, acked) {
             marks::remove(&self.issuer.system, &name).await;
         }
@@ -121,13 +143,13 @@ impl Receipt for RabbitmqReceipt {
 
     async fn extend(&self, _: Duration) -> Result<(), QueueError> {
         // held for as long as the channel lives: there is nothing to renew
-        let usable = self.item().as_ref().is_some_and(|item| item.acker.usable());
+        let usable = self.item().as_ref().is_some_and(|item| item.tag.usable());
         if usable { Ok(()) } else { Err(QueueError::LeaseLost) }
     }
 
     async fn mark(&self, life: &Life) -> Result<(), QueueError> {
         let Some(item) = self.item().clone() else { return Err(QueueError::LeaseLost) };
-        if !item.acker.usable() {
+        if !item.tag.usable() {
             return Err(QueueError::LeaseLost);
         }
         let name = match &item.mark {

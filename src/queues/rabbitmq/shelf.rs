@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
-use lapin::Acker;
-use lapin::options::BasicNackOptions;
+use lapin::Channel;
+use lapin::options::{BasicAckOptions, BasicNackOptions};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -30,9 +30,34 @@ pub(super) struct Item {
     pub unsettled: u32,
     /// Its mark, once it was looked for or written.
     pub mark: Mark,
-    pub acker: Acker,
+    pub tag: Tag,
     /// Which of the consumers of its channel brought it; set on the shelf.
     pub consumer: u32,
+}
+
+/// What the server calls a delivery. Settled on its channel itself: the client's own `Acker` spawns a task for each, and these
+/// overtake each other.
+#[derive(Clone)]
+pub(super) struct Tag {
+    pub channel: Arc<Channel>,
+    pub number: u64,
+}
+
+impl Tag {
+    /// False when the channel is gone, or goes meanwhile: the message comes again, perhaps elsewhere.
+    pub async fn ack(&self) -> bool {
+        self.channel.basic_ack(self.number, BasicAckOptions::default()).await.is_ok()
+    }
+
+    pub fn usable(&self) -> bool {
+        self.channel.status().connected()
+    }
+
+    /// Has the server deliver it again, to whomever. It is told with the first poll; nobody waits for the answer.
+    fn give_back(&self) {
+        let options = BasicNackOptions { requeue: true, multiple: false };
+        let _told = self.channel.basic_nack(self.number, options).now_or_never();
+    }
 }
 
 /// What is known of the mark that belongs to a message.
@@ -104,7 +129,7 @@ impl Shelf {
     pub fn put(&self, mut item: Item, due: Option<Timestamp>, now: Timestamp) {
         let mut inner = self.inner();
         if inner.closed {
-            return give_back(&item);
+            return item.tag.give_back();
         }
         inner.last += 1;
         let turn = inner.last;
@@ -187,8 +212,8 @@ impl Shelf {
         }
         inner.held -= 1;
         if inner.closed {
-            give_back(&item);
-        } else if item.acker.usable() {
+            item.tag.give_back();
+        } else if item.tag.usable() {
             inner.bytes += item.message.size();
             inner.ready.insert(turn.number, item);
         }
@@ -202,7 +227,7 @@ impl Shelf {
         inner.closed = true;
         let mut ready = std::mem::take(&mut inner.ready);
         ready.extend(std::mem::take(&mut inner.early).into_iter().map(|((_, turn), item)| (turn, item)));
-        ready.values().for_each(give_back);
+        ready.values().for_each(|item| item.tag.give_back());
     }
 
     /// One that was handed out is settled.
@@ -232,10 +257,4 @@ impl Shelf {
             average: average.max(1),
         }
     }
-}
-
-/// Has the server deliver it again, to whomever. It is told with the first poll; nobody waits for the answer.
-fn give_back(item: &Item) {
-    let options = BasicNackOptions { requeue: true, multiple: false };
-    let _told = item.acker.nack(options).now_or_never();
 }

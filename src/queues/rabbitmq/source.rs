@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use async_trait::async_trait;
+use futures_util::future::FusedFuture as _;
 use futures_util::{FutureExt as _, Stream as _};
 use lapin::message::Delivery as Delivered;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
@@ -16,12 +17,16 @@ use tokio::runtime::Handle;
 
 use super::receipt::Issuer;
 use super::shelf::Load;
-use super::topology::Wanted;
+use super::topology::{Role, Wanted};
 use super::trouble;
 use crate::ports::{Delivery, QueueError, Room, Source};
+use crate::queues::letters::window;
 
 /// Messages ahead before anything is known of their size.
 const FIRST: u16 = 16;
+/// As many dead letters as a window over them holds.
+#[expect(clippy::cast_possible_truncation, reason = "it is small")]
+const LETTERS: u16 = window::MOST as u16;
 /// Bytes on the shelf above which fewer messages are taken ahead.
 const AHEAD: usize = 16 << 20;
 
@@ -30,18 +35,25 @@ pub(super) struct RabbitmqSource {
     wanted: Wanted,
     taking: Option<Taking>,
     checked: bool,
+    /// The most that is taken ahead of its acknowledgement.
+    most: u16,
+    /// One consumer at a time takes, and others wait for its turn.
+    single: bool,
 }
 
 /// An open channel with its consumers: the last one takes, those before it were told to end.
 struct Taking {
-    channel: Channel,
+    channel: Arc<Channel>,
     consumers: Vec<Consumer>,
     prefetch: u16,
 }
 
 impl RabbitmqSource {
     pub fn new(issuer: Arc<Issuer>, wanted: Wanted) -> Self {
-        RabbitmqSource { issuer, wanted, taking: None, checked: false }
+        // letters are held while operators look at them
+        let most = if wanted.role == Role::Dead { LETTERS } else { issuer.system.config.prefetch };
+        let single = issuer.system.config.single_active_consumer && wanted.role != Role::Dead;
+        RabbitmqSource { issuer, wanted, taking: None, checked: false, most, single }
     }
 
     async fn open(&mut self) -> Result<(), QueueError> {
@@ -53,9 +65,9 @@ impl RabbitmqSource {
         system.ready(&self.wanted).await?;
         let channel = system.taking.channel().await?;
         // who is alone, or takes turns with others, cannot take more later without losing the turn
-        let first = if system.config.single_active_consumer { u16::MAX } else { FIRST };
-        let mut taking = Taking { channel, consumers: Vec::new(), prefetch: 0 };
-        taking.resize(&self.wanted.name, first.min(system.config.prefetch)).await?;
+        let first = if self.single { u16::MAX } else { FIRST };
+        let mut taking = Taking { channel: Arc::new(channel), consumers: Vec::new(), prefetch: 0 };
+        taking.resize(&self.wanted.name, first.min(self.most)).await?;
         self.issuer.open(&taking.channel);
         self.taking = Some(taking);
         Ok(())
@@ -81,7 +93,8 @@ impl RabbitmqSource {
     fn collect(&mut self) -> Result<(), Option<lapin::Error>> {
         let Some(taking) = &mut self.taking else { return Ok(()) };
         while let Some(came) = taking.next().now_or_never() {
-            self.issuer.put(came?);
+            let came = came?;
+            self.issuer.put(&taking.channel, came);
         }
         Ok(())
     }
@@ -90,8 +103,7 @@ impl RabbitmqSource {
     /// counts what it has brought itself: what those before it brought comes on top.
     async fn adapt(&mut self) -> Result<(), QueueError> {
         let Load { waiting, bytes, held, fresh, average } = self.issuer.shelf.load();
-        let config = &self.issuer.system.config;
-        let Some(taking) = self.taking.as_mut().filter(|_| !config.single_active_consumer) else { return Ok(()) };
+        let Some(taking) = self.taking.as_mut().filter(|_| !self.single) else { return Ok(()) };
         let now = usize::from(taking.prefetch);
         let by_bytes = (AHEAD / average).max(1);
         let starved = waiting == 0 && fresh >= now;
@@ -99,7 +111,7 @@ impl RabbitmqSource {
         if !starved && !flooded {
             return Ok(());
         }
-        let wanted = by_bytes.min(now * 4).min(usize::from(config.prefetch).saturating_sub(held));
+        let wanted = by_bytes.min(now * 4).min(usize::from(self.most).saturating_sub(held));
         let Some(wanted) = u16::try_from(wanted).ok().filter(|wanted| *wanted > 0) else { return Ok(()) };
         taking.resize(&self.wanted.name, wanted).await?;
         self.issuer.shelf.next_consumer();
@@ -110,15 +122,28 @@ impl RabbitmqSource {
 impl Drop for RabbitmqSource {
     /// What was taken can still be settled; what waits goes back, and what is on its way follows it.
     fn drop(&mut self) {
+        let (Some(mut taking), Ok(runtime)) = (self.taking.take(), Handle::try_current()) else {
+            return self.issuer.shelf.close();
+        };
+        let (channel, last) = (taking.channel.clone(), taking.consumers.last().map(Consumer::tag));
+        let mut cancelled = Box::pin(
+            async move {
+                if let Some(last) = last {
+                    let _gone_already = channel.basic_cancel(last, BasicCancelOptions::default()).await;
+                }
+            }
+            .fuse(),
+        );
+        // told before anything is given back, or that would come here again and go back behind what waits
+        let _told = cancelled.as_mut().now_or_never();
         self.issuer.shelf.close();
-        let (Some(mut taking), Ok(runtime)) = (self.taking.take(), Handle::try_current()) else { return };
         let issuer = self.issuer.clone();
         runtime.spawn(async move {
-            if let Some(last) = taking.consumers.last() {
-                let _gone_already = taking.channel.basic_cancel(last.tag(), BasicCancelOptions::default()).await;
+            if !cancelled.is_terminated() {
+                cancelled.await;
             }
             while let Ok(late) = taking.next().await {
-                issuer.put(late);
+                issuer.put(&taking.channel, late);
             }
         });
     }
@@ -187,7 +212,7 @@ impl Source for RabbitmqSource {
                 () = tokio::time::sleep_until(early.unwrap_or_else(tokio::time::Instant::now)), if early.is_some() => continue,
             };
             match came {
-                Ok(delivered) => issuer.put(delivered),
+                Ok(delivered) => issuer.put(&taking.channel, delivered),
                 Err(why) => return Err(self.lost(why).await),
             }
         }

@@ -44,6 +44,12 @@ impl System {
         })
     }
 
+    /// Where the dead letters of a queue lie.
+    pub fn dead(&self, home: &str) -> Wanted {
+        let name = self.config.dead_letters.clone().unwrap_or_else(|| format!("{home}.dead"));
+        Wanted { name: name.into(), role: Role::Dead }
+    }
+
     /// Notes that somebody takes with it.
     pub fn takes(&self, issuer: &Arc<Issuer>) {
         let mut issuers = self.issuers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -87,7 +93,7 @@ impl System {
         if self.config.topology != Policy::Check || !matches!(wanted.role, Role::Jobs { .. }) {
             return Ok(());
         }
-        let dead = Wanted { name: format!("{}.dead", wanted.name).into(), role: Role::Dead };
+        let dead = self.dead(&wanted.name);
         for part in self.topology.look(&self.sending, &[wanted.clone(), dead]).await? {
             match part.found {
                 Found::AsWanted => {}
@@ -144,6 +150,16 @@ impl System {
             self.topology.ensure_delays(&self.sending, &wanted.name).await?;
         }
         let to = To { exchange: &exchange, routing_key: &routing_key, queue: &exchange };
+        self.publisher.publish(&self.sending, to, properties, &outgoing.message.body).await
+    }
+
+    /// Sends into any queue of the server, which must be there.
+    ///
+    /// # Errors
+    /// As [`System::send`].
+    pub async fn send_to(&self, queue: &str, outgoing: Outgoing) -> Result<(), QueueError> {
+        let properties = wire::write(&outgoing, None, self.config.key.as_ref())?;
+        let to = To { exchange: "", routing_key: queue, queue };
         self.publisher.publish(&self.sending, to, properties, &outgoing.message.body).await
     }
 

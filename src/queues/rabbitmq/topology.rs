@@ -119,6 +119,12 @@ impl Topology {
         Ok(())
     }
 
+    /// Whether a queue that is there was made as we make it.
+    pub async fn is_ours(&self, link: &Link, wanted: &Wanted) -> bool {
+        let Ok(channel) = link.channel().await else { return false };
+        declare(&channel, &wanted.name, wanted.arguments()).await.is_ok()
+    }
+
     /// Makes the delay queues, and binds the last exchange to a queue.
     ///
     /// # Errors

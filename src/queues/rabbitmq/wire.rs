@@ -1,6 +1,7 @@
 //! A message as AMQP carries it, and back: body, headers and properties to the byte, the bookkeeping of brokers left out.
 
 mod carried;
+pub(super) mod death;
 mod values;
 
 use std::collections::BTreeMap;

@@ -81,7 +81,7 @@ impl Browse {
             });
             read.map_err(|error| unavailable(&shared.options.path, &error))?;
         }
-        Ok(Page { entries: self.entries, next: self.at.spell() })
+        Ok(Page { entries: self.entries, next: self.at.spell(), looked: None })
     }
 
     fn is_full(&self) -> bool {
