@@ -4,6 +4,8 @@
 
 #[path = "kafka/confirms.rs"]
 mod confirms;
+#[path = "kafka/groups.rs"]
+mod groups;
 #[path = "support/server.rs"]
 mod server;
 #[path = "kafka/state.rs"]
@@ -12,16 +14,17 @@ mod state;
 mod support;
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use windlass::job::decode::facets::sort;
 use windlass::job::decode::life_of;
-use windlass::job::{Decoding, Header, Life, Message};
+use windlass::job::{Decoding, Header, Message};
 use windlass::ports::{Acted, Action, Cursor, Delivery, End, Ending, Outgoing, Queue, QueueError, Room, Settled, Source};
 use windlass::queues::kafka::config::{Create, KafkaConfig, Sasl, Start};
 use windlass::secret::Secret;
@@ -74,68 +77,6 @@ fn body(delivery: &Delivery) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Kafka: ./test brings it"]
-async fn what_a_worker_still_holds_of_a_partition_that_moved_on_kafka_is_fenced_and_comes_again_there() {
-    let config = config();
-    let (one, other) = (open(&config), open(&config));
-    one.create(Some(&[])).await.unwrap();
-    send(&one, 0..40).await;
-    let mut first = source(&one).await;
-    let mut held = Vec::new();
-    while held.len() < 40 {
-        held.extend(take(&mut first, Duration::from_secs(20)).await);
-    }
-    // the life noted over one of each partition must be known wherever it comes again
-    let mut noted: HashMap<i32, String> = HashMap::new();
-    for delivery in &held {
-        if let Entry::Vacant(free) = noted.entry(delivery.origin.partition.unwrap()) {
-            delivery.receipt.mark(&Life { attempt: 7, ..Life::default() }).await.unwrap();
-            free.insert(body(delivery));
-        }
-    }
-    let mut second = source(&other).await;
-    let end = Instant::now() + Duration::from_secs(60);
-    let mut moved = Vec::new();
-    while moved.is_empty() {
-        assert!(Instant::now() < end, "no partition moved");
-        moved = take(&mut second, Duration::from_secs(1)).await;
-    }
-    loop {
-        let more = take(&mut second, Duration::from_secs(2)).await;
-        if more.is_empty() {
-            break;
-        }
-        moved.extend(more);
-    }
-    let again: Vec<String> = moved.iter().map(body).collect();
-    for delivery in &moved {
-        let attempt = life_of(&delivery.message).unwrap().attempt;
-        let expected = if noted[&delivery.origin.partition.unwrap()] == body(delivery) { 7 } else { 0 };
-        assert_eq!(attempt, expected, "of {}", body(delivery));
-    }
-    let (mut done, mut fenced) = (Vec::new(), Vec::new());
-    for delivery in held {
-        let (body, extended) = (body(&delivery), delivery.receipt.extend(Duration::from_secs(1)).await);
-        match ack(delivery).await {
-            Settled::Done => done.push(body),
-            Settled::Fenced => {
-                assert!(matches!(extended, Err(QueueError::LeaseLost)));
-                fenced.push(body);
-            }
-        }
-    }
-    let sorted = |mut list: Vec<String>| {
-        list.sort();
-        list
-    };
-    assert_eq!(done.len() + fenced.len(), 40);
-    assert_eq!(sorted(fenced), sorted(again));
-    for delivery in moved {
-        assert_eq!(ack(delivery).await, Settled::Done);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Kafka: ./test brings it"]
 async fn more_than_is_held_ahead_waits_on_kafka_and_comes_once_there_is_room_again() {
     let queue = open(&config());
     queue.create(Some(&[])).await.unwrap();
@@ -182,6 +123,34 @@ async fn a_group_on_kafka_that_is_new_starts_where_it_is_told() {
         }
         assert_eq!(came.len() + take(&mut source, Duration::from_secs(1)).await.len(), expected, "{start:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Kafka: ./test brings it"]
+async fn delays_on_kafka_that_were_served_are_deleted_and_those_that_were_not_stay() {
+    let config = config();
+    let queue = open(&config);
+    queue.create(Some(&[])).await.unwrap();
+    let later = |seconds| Some(Timestamp::now() + Duration::from_secs(seconds));
+    for (id, seconds) in [("soon", 1), ("later", 3)] {
+        let outgoing = Outgoing { message: Message::of(id), due: later(seconds), ..Outgoing::default() };
+        queue.sink().send(outgoing).await.unwrap();
+    }
+    let much_later = Outgoing { message: Message::of("tomorrow"), due: later(90_000), ..Outgoing::default() };
+    queue.sink().send(much_later).await.unwrap();
+    let mut source = source(&queue).await;
+    for _ in 0..2 {
+        ack(take(&mut source, Duration::from_secs(20)).await.remove(0)).await;
+    }
+    let mut client = ClientConfig::new();
+    let client: BaseConsumer = client.set("bootstrap.servers", &config.brokers).create().unwrap();
+    let marks = |tier: &str| client.fetch_watermarks(&format!("{}.{tier}", config.delays), 0, Duration::from_secs(10)).unwrap();
+    let end = Instant::now() + Duration::from_secs(60);
+    while marks("1s").0 < marks("1s").1 {
+        assert!(Instant::now() < end, "of the shortest delay there are still {:?}", marks("1s"));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(marks("1h"), (0, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,6 +20,7 @@ mod store;
 mod taker;
 mod topics;
 mod tracker;
+mod trim;
 mod wire;
 
 use std::path::Path;
@@ -43,6 +44,10 @@ pub fn state_topic(config: &KafkaStateConfig, base: &Path) -> Result<Arc<dyn Que
 /// What is wrong with its block.
 pub fn open(name: &str, config: &KafkaConfig, base: &Path) -> Result<Arc<dyn Queue>, String> {
     config.fault().map_err(|(key, why)| format!("kafka.{key}: {why}"))?;
+    if let Some(pattern) = names::Names::new(name, config).too_wide() {
+        let why = "takes the queue's own topics or those beside a queue, such as dead letters: write more of the names";
+        return Err(format!("kafka.also: {pattern:?} {why}"));
+    }
     let options = client::Options::new(config, base)?;
     Ok(Arc::new(queue::KafkaQueue::new(name, config, options)))
 }

@@ -10,7 +10,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use super::config::{KafkaConfig, Mechanism, Security};
+use super::config::{KafkaConfig, Mechanism, Protocol, Security};
 use crate::ports::QueueError;
 
 /// How long a question to the cluster may take: a wrong address is told within seconds.
@@ -27,6 +27,8 @@ pub struct Options {
     brokers: Arc<str>,
     pub max_message: u64,
     session: Duration,
+    protocol: Protocol,
+    instance: Option<String>,
 }
 
 impl Options {
@@ -67,6 +69,8 @@ impl Options {
             brokers: config.brokers.as_str().into(),
             max_message: config.max_message.0,
             session: config.session.0,
+            protocol: config.protocol,
+            instance: config.instance.clone(),
         })
     }
 
@@ -88,13 +92,29 @@ impl Options {
         config
     }
 
+    /// For a member of a group that shares its partitions. Queues of one worker may be in one group, each as a member of its
+    /// own: `topic` tells them apart.
+    pub fn member(&self, group: &str, topic: &str) -> ClientConfig {
+        let mut config = self.consumer(group);
+        if let Some(instance) = &self.instance {
+            config.set("group.instance.id", format!("{instance}.{topic}"));
+        }
+        config
+    }
+
     pub fn consumer(&self, group: &str) -> ClientConfig {
         let mut config = self.shared.clone();
         let largest = self.max_message + 2 * OURS;
         config.set("group.id", group).set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
-        config.set("auto.offset.reset", "earliest").set("partition.assignment.strategy", "cooperative-sticky");
-        config.set("session.timeout.ms", self.session.as_millis().to_string());
-        config.set("heartbeat.interval.ms", (self.session.as_millis() / 10).clamp(100, 3000).to_string());
+        config.set("auto.offset.reset", "earliest");
+        match self.protocol {
+            Protocol::Classic => {
+                config.set("partition.assignment.strategy", "cooperative-sticky");
+                config.set("session.timeout.ms", self.session.as_millis().to_string());
+                config.set("heartbeat.interval.ms", (self.session.as_millis() / 10).clamp(100, 3000).to_string());
+            }
+            Protocol::Consumer => drop(config.set("group.protocol", "consumer")),
+        }
         config.set("max.poll.interval.ms", LONGEST_PAUSE.max(self.session).as_millis().to_string());
         config.set("queued.max.messages.kbytes", "16384").set("queued.min.messages", "10000");
         config.set("fetch.queue.backoff.ms", "10").set("fetch.wait.max.ms", "100").set("fetch.error.backoff.ms", "100");
@@ -163,6 +183,12 @@ pub fn unavailable(brokers: &str, error: &KafkaError, complaint: Option<(Code, S
         }
         (Some(Code::OperationTimedOut | Code::BrokerTransportFailure), _) => {
             format!("kafka at {brokers} does not answer (kafka.brokers; a cluster that wants a password may not say so)")
+        }
+        (Some(Code::FencedInstanceId | Code::UnreleasedInstanceId), _) => {
+            format!("kafka at {brokers}: another worker has the same name in the group (kafka.instance): give each its own")
+        }
+        (Some(Code::UnsupportedVersion), _) => {
+            format!("kafka at {brokers} is too old for this (kafka.protocol: consumer needs Kafka 4.0): {error}")
         }
         (Some(Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::ClusterAuthorizationFailed), _) => {
             format!("kafka at {brokers} does not allow it: {error}; grant the user the topics and the group")

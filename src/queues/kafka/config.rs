@@ -17,6 +17,9 @@ pub struct KafkaConfig {
     /// The topic; the name of the queue's block when absent.
     #[serde(default)]
     pub topic: Option<String>,
+    /// Further topics that are taken from, `*` for anything without a dot. What comes of their jobs lies beside `topic`.
+    #[serde(default)]
+    pub also: Vec<String>,
     /// The consumer group. Retries, parked jobs and dead letters lie in `<topic>.<group>.…`.
     #[serde(default = "group")]
     pub group: String,
@@ -37,9 +40,15 @@ pub struct KafkaConfig {
     /// The largest message, in bytes; the topic must take as much.
     #[serde(default = "max_message")]
     pub max_message: Size,
-    /// How long a worker that is gone without a word holds its partitions.
+    /// How long a worker that is gone without a word holds its partitions. By the protocol `consumer` the cluster says it.
     #[serde(default = "session")]
     pub session: Span,
+    /// How the members of the group share its partitions; the same for all of them.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// A name of this worker in its group that outlasts restarts: within `session` it finds its partitions as they were.
+    #[serde(default)]
+    pub instance: Option<String>,
     /// How long a rebalance waits for what runs.
     #[serde(default = "drain")]
     pub drain: Span,
@@ -59,6 +68,16 @@ pub enum Start {
     Latest,
     /// With the first message of this time or later.
     At(Timestamp),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// A member of the group shares them out.
+    #[default]
+    Classic,
+    /// The cluster does: KIP-848, from Kafka 4.0 on.
+    Consumer,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -194,6 +213,7 @@ impl KafkaConfig {
         KafkaConfig {
             brokers: brokers.into(),
             topic: Some(topic.into()),
+            also: Vec::new(),
             group: group(),
             start: Start::default(),
             delays: delays(),
@@ -202,6 +222,8 @@ impl KafkaConfig {
             ca: None,
             max_message: max_message(),
             session: session(),
+            protocol: Protocol::default(),
+            instance: None,
             drain: drain(),
             create: Create::default(),
         }
@@ -229,6 +251,12 @@ impl KafkaConfig {
                 "group",
                 format!("{:?} becomes a part of topics: letters, digits, dots, dashes, underscores", self.group),
             ));
+        }
+        if let Some(instance) = self.instance.as_ref().filter(|name| name.is_empty() || name.len() > 100 || !plain(name)) {
+            return Err(("instance", format!("{instance:?}: letters, digits, dots, dashes, underscores, 1 to 100")));
+        }
+        if let Some(other) = self.also.iter().find(|name| name.is_empty() || !plain(&name.replace('*', ""))) {
+            return Err(("also", format!("{other:?} is no topic, nor a pattern of topics: \"orders-*\"")));
         }
         if self.create.partitions == 0 {
             return Err(("create", "partitions: 0: a topic has at least one".into()));

@@ -103,8 +103,9 @@ impl Admin for Desk {
 
     async fn stats(&self) -> Result<Vec<QueueStats>, QueueError> {
         let (topics, names) = (&self.home.topics, &self.home.topics.names);
-        let parked: Vec<String> = topics.list().await?.into_keys().filter(|topic| names.place_of(topic).is_some()).collect();
-        let lags = topics.lags(&[names.topic.to_string(), names.retry()], Default::default()).await?;
+        let there = topics.list().await?;
+        let lags = topics.lags(&names.own(there.keys()), Default::default()).await?;
+        let parked: Vec<String> = there.into_keys().filter(|topic| names.place_of(topic).is_some()).collect();
         let parked = topics.left(&parked, Default::default()).await?;
         let (letters, _) = self.letters((0, 0), usize::MAX, |_, _| true).await?;
         Ok(vec![QueueStats {

@@ -1,7 +1,8 @@
 //! The forwarder: takes what lies in the delay topics when its time there is over, and sends it on, to a shorter delay or to
 //! where it is due. It is acknowledged once it is confirmed there. All workers share the work in one group.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -13,8 +14,9 @@ use super::client::Options;
 use super::config::Start;
 use super::names::{Names, TIERS};
 use super::sink::Producers;
-use super::state::Taken;
+use super::state::{Spot, Taken};
 use super::taker::{Taker, Wish};
+use super::trim::trim;
 use super::wire::Beside;
 use crate::clock::{after, between};
 use crate::ports::{QueueError, Room};
@@ -24,6 +26,8 @@ use crate::ports::{QueueError, Room};
 const AT_A_TIME: usize = 256;
 const AT_A_TIME_IN_THE_SHORTEST: usize = 4096;
 const BYTES: usize = 4 << 20;
+/// How often what was sent on is deleted.
+const TRIM_EVERY: Duration = Duration::from_secs(10);
 /// The wait after something failed.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -39,6 +43,7 @@ impl Forwarder {
         let known = names.clone();
         let wish = Wish {
             group: names.forwarders(),
+            queue: names.topic.clone(),
             topics: names.delays(),
             place_of: Box::new(move |topic| known.span(topic).map(|_| topic.into())),
             start: ("".into(), Start::Earliest),
@@ -51,7 +56,32 @@ impl Forwarder {
             let tier = Tier { topic: names.delay(tier), span, names, producers, taker };
             tiers.spawn(tier.serve());
         }
+        tiers.spawn(trim_all(options.clone(), Arc::downgrade(&taker)));
         Ok(Forwarder { _tiers: tiers })
+    }
+}
+
+/// The topics are kept for ever: what was sent on is deleted here.
+async fn trim_all(options: Options, taker: Weak<Taker>) {
+    let mut done: HashMap<Spot, i64> = HashMap::new();
+    loop {
+        tokio::time::sleep(TRIM_EVERY).await;
+        let Some(taker) = taker.upgrade() else { return };
+        let lows: Vec<(Spot, i64)> =
+            taker.shared.state().parts.iter().map(|(spot, part)| (spot.clone(), part.tracker.low())).collect();
+        drop(taker);
+        let more = lows.iter().filter(|(spot, low)| *low > done.get(spot).copied().unwrap_or(0));
+        let before: Vec<(&str, i32, i64)> = more.map(|(spot, low)| (&*spot.0, spot.1, *low)).collect();
+        if before.is_empty() {
+            continue;
+        }
+        match trim(&options, &before).await {
+            Ok(()) => done.extend(lows),
+            Err(error) => {
+                tracing::warn!("kafka: delays that were served cannot be deleted (grant DELETE on their topics): {error}");
+                tokio::time::sleep(TRIM_EVERY * 30).await;
+            }
+        }
     }
 }
 

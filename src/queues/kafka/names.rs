@@ -23,6 +23,17 @@ pub struct Names {
     /// `<topic>.<group>`, what those beside it begin with.
     pub queue: Arc<str>,
     delays: Arc<str>,
+    /// Further topics that are taken from, as names or patterns.
+    also: Arc<[String]>,
+}
+
+/// Whether a topic matches a pattern, in which `*` is anything without a dot.
+fn matches(pattern: &str, topic: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == topic };
+    topic.strip_prefix(start).is_some_and(|left| {
+        let most = left.find('.').unwrap_or(left.len());
+        (0..=most).any(|at| left.get(at..).is_some_and(|left| matches(rest, left)))
+    })
 }
 
 impl Names {
@@ -33,7 +44,36 @@ impl Names {
             group: config.group.as_str().into(),
             queue: format!("{topic}.{}", config.group).into(),
             delays: config.delays.as_str().into(),
+            also: config.also.clone().into(),
         }
+    }
+
+    /// A pattern of `also` that takes what lies beside a queue, its own or another group's: dead letters would run again.
+    pub fn too_wide(&self) -> Option<&String> {
+        let beside = |pattern: &String| {
+            let own = [self.retry(), self.dead(), self.handled(), self.parked("x"), self.topic.to_string()];
+            own.iter().chain(&self.delays()).any(|name| matches(pattern, name))
+        };
+        self.also.iter().find(|pattern| beside(pattern))
+    }
+
+    /// Whether new jobs come from a topic.
+    fn takes(&self, topic: &str) -> bool {
+        topic == &*self.topic || self.also.iter().any(|pattern| matches(pattern, topic))
+    }
+
+    /// Those topics of a cluster whose records are jobs of the queue.
+    pub fn own<'t>(&self, there: impl Iterator<Item = &'t String>) -> Vec<String> {
+        let retry = self.retry();
+        there.filter(|topic| self.takes(topic) || **topic == retry).cloned().collect()
+    }
+
+    /// What a consumer subscribes to: names, and regular expressions that begin with `^`.
+    pub fn subscription(&self) -> Vec<String> {
+        let pattern = |text: &str| text.replace('.', "\\.").replace('*', "[^.]*");
+        let also = self.also.iter().map(|other| format!("^{}$", pattern(other)));
+        let parked = format!("^{}\\.parked\\..*", pattern(&self.queue));
+        [self.topic.to_string(), self.retry(), parked].into_iter().chain(also).collect()
     }
 
     /// Where retries come back, and whatever else comes back at its time.
@@ -99,6 +139,26 @@ mod tests {
         assert_eq!(names.place_of("orders.windlass.parked.thumbs"), Some("thumbs"));
         assert_eq!((names.place_of("orders.other.parked.x"), names.place_of("orders.windlass.retry")), (None, None));
         assert_eq!(names.forwarders(), "windlass-forwarder");
+    }
+
+    #[test]
+    fn further_topics_are_named_by_patterns_that_take_nothing_which_lies_beside_a_queue() {
+        let names = |also: &str| Names::new("b", &KafkaConfig { also: vec![also.into()], ..KafkaConfig::at("b:1", "orders") });
+        for (pattern, topic, taken) in [
+            ("orders-*", "orders-eu", true),
+            ("orders-*", "orders-eu.other.dead", false),
+            ("orders-*", "orders", false),
+            ("*.orders", "eu.orders", true),
+            ("a*b*c", "a-b-b-c", true),
+            ("payments", "payments2", false),
+        ] {
+            assert_eq!(names(pattern).takes(topic), taken, "{pattern} {topic}");
+        }
+        assert_eq!(names("eu.*").subscription()[3], "^eu\\.[^.]*$");
+        for (pattern, wide) in [("orders-*", false), ("*.*.dead", true), ("orders.*.retry", true), ("*", true), ("*.*.5s", true)]
+        {
+            assert_eq!(names(pattern).too_wide().is_some(), wide, "{pattern}");
+        }
     }
 
     #[test]

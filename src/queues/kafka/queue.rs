@@ -109,7 +109,8 @@ impl Home {
         let known = names.clone();
         let wish = Wish {
             group: names.group.to_string(),
-            topics: vec![names.topic.to_string(), names.retry(), format!("^{}\\.parked\\..*", names.queue.replace('.', "\\."))],
+            queue: names.topic.clone(),
+            topics: names.subscription(),
             place_of: Box::new(move |topic| known.place_of(topic).map(Into::into)),
             start: (names.topic.clone(), self.config.start),
             drain: self.config.drain.0.min(LONGEST_PAUSE / 2),
@@ -195,7 +196,7 @@ impl Queue for KafkaQueue {
         let names = &self.home.topics.names;
         let topics = match &self.place {
             Some(place) => vec![names.parked(place)],
-            None => vec![names.topic.to_string(), names.retry()],
+            None => names.own(self.home.topics.list().await?.keys()),
         };
         let taker = self.home.taking.lock().await.taker.upgrade();
         let ours = taker.map(|taker| taker.shared.state().reached()).unwrap_or_default();

@@ -35,6 +35,8 @@ const STALL: Duration = Duration::from_secs(30);
 /// What a consumer is started with.
 pub struct Wish {
     pub group: String,
+    /// The topic of the queue that it is for.
+    pub queue: Arc<str>,
     /// Names of topics, or patterns that begin with `^`.
     pub topics: Vec<String>,
     pub place_of: PlaceOf,
@@ -63,7 +65,8 @@ impl Taker {
             drain: wish.drain,
         };
         let failed = |error: KafkaError| unavailable(options.brokers(), &error, None);
-        let consumer: BaseConsumer<Assignment> = options.consumer(&wish.group).create_with_context(context).map_err(failed)?;
+        let consumer: BaseConsumer<Assignment> =
+            options.member(&wish.group, &wish.queue).create_with_context(context).map_err(failed)?;
         let topics: Vec<&str> = wish.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(failed)?;
         let (left, gone) = watch::channel(false);

@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::error::KafkaError;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-
 use super::record::{Kept, What};
 use crate::job::Message;
 use crate::ports::QueueError;
-use crate::queues::kafka::client::{Options, PATIENCE, Plain, unavailable};
+use crate::queues::kafka::client::Options;
 use crate::queues::kafka::sink::Producers;
+use crate::queues::kafka::trim::trim;
 use crate::queues::kafka::wire::Beside;
 
 /// Bytes of one part, but for a value that is larger alone.
@@ -43,18 +40,6 @@ impl Snapshot {
         parts += 1;
         send(What::Snapshot { id: id.clone(), values: part }).await?;
         send(What::SnapshotEnd { id, up_to: self.up_to, time: self.time, parts }).await?;
-        trim(topic, self.up_to, options).await
+        trim(options, &[(topic, 0, self.up_to)]).await
     }
-}
-
-async fn trim(topic: &str, up_to: i64, options: &Options) -> Result<(), QueueError> {
-    let failed = |error: KafkaError| unavailable(options.brokers(), &error, None);
-    let admin: AdminClient<Plain> = options.plain().create_with_context(Plain::default()).map_err(failed)?;
-    let done = {
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, 0, Offset::Offset(up_to)).map_err(failed)?;
-        admin.delete_records(&list, &AdminOptions::new().request_timeout(Some(PATIENCE)))
-    };
-    let list = done.await.map_err(failed)?;
-    list.elements().into_iter().try_for_each(|element| element.error()).map_err(failed)
 }
