@@ -79,6 +79,45 @@ down() {
   done
 }
 
+# jars LIB PROPERTY: the jars of servers/$NAME.xml in LIB, fetched once by Maven, each as its digest says.
+jars() {
+  local lib=$1
+  [ ! -e "$lib/.complete" ] || return 0
+  package mvn maven
+  rm -rf "$lib.part"
+  mkdir -p "$lib.part"
+  mvn -B -q -f "$HERE/$NAME.xml" -D"$2" dependency:copy-dependencies -DoutputDirectory="$lib.part" >&2 </dev/null ||
+    die "Maven could not fetch $NAME"
+  (cd "$lib.part" && sha256sum --quiet --strict -c "$HERE/$NAME.sha256") >&2 || die "a jar is not what it was"
+  [ "$(find "$lib.part" -name '*.jar' | wc -l)" = "$(wc -l <"$HERE/$NAME.sha256")" ] || die "there are other jars than listed"
+  : >"$lib.part/.complete"
+  rm -rf "$lib"
+  mv "$lib.part" "$lib"
+}
+
+# classes VARIABLE FILE: archives what a start loads, by a start whose Java gets its option from VARIABLE. It halves the
+# next ones, is tied to this Java and these jars, and ignored with others.
+classes() {
+  local dir
+  dir=$(mktemp -d)
+  if env "$1=-XX:ArchiveClassesAtExit=$2.part" "$HERE/$NAME" up "$dir" >/dev/null && "$HERE/$NAME" down "$dir" && mv "$2.part" "$2"
+  then :; else echo "servers/$NAME: no archive of classes: starts take longer" >&2; fi
+  rm -rf "$dir"
+}
+
+# account: what clients of AWS ask for; the servers for tests take any. It keeps them from a real account.
+account() { printf '%s\n' AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=us-east-1; }
+
+# serves N URL: waits until node N answers there.
+serves() {
+  local end=$((SECONDS + 120))
+  until curl -sf -m 2 -o /dev/null "$2"; do
+    [ -n "$(pid_of "$1")" ] || { sleep 0.3; [ -n "$(pid_of "$1")" ] || { tail -n 5 "$DIR/node$1/log" >&2; die "node $1 died"; }; }
+    [ "$SECONDS" -lt "$end" ] || die "node $1 does not serve after two minutes: $DIR/node$1/log"
+    sleep 0.05
+  done
+}
+
 # dispatch: the commands that are the same for all. A script has `install`, `up`, `launch N` and `ready N...`.
 dispatch() {
   local node

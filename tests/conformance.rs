@@ -13,7 +13,7 @@ mod letters;
 mod operators;
 #[path = "conformance/parking.rs"]
 mod parking;
-#[cfg(any(feature = "kafka", feature = "rabbitmq"))]
+#[cfg(any(feature = "kafka", feature = "rabbitmq", feature = "sqs"))]
 #[path = "support/server.rs"]
 mod server;
 #[path = "conformance/state.rs"]
@@ -32,6 +32,14 @@ macro_rules! of_every_kind {
         tests_of_a_kind! { rabbitmq_single "multi_thread" [#[ignore = "needs a server of RabbitMQ"]] $cases }
         #[cfg(feature = "kafka")]
         tests_of_a_kind! { kafka "multi_thread" [#[ignore = "needs Kafka: ./test brings it"]] $cases }
+        #[cfg(feature = "sqs")]
+        tests_of_a_kind! { elasticmq "multi_thread" [#[ignore = "needs ElasticMQ: ./test brings it"]] $cases }
+        #[cfg(feature = "sqs")]
+        tests_of_a_kind! { elasticmq_fifo "multi_thread" [#[ignore = "needs ElasticMQ: ./test brings it"]] $cases }
+        #[cfg(feature = "sqs")]
+        tests_of_a_kind! { localstack "multi_thread" [#[ignore = "needs LocalStack: ./test brings it"]] $cases }
+        #[cfg(feature = "sqs")]
+        tests_of_a_kind! { localstack_fifo "multi_thread" [#[ignore = "needs LocalStack: ./test brings it"]] $cases }
     };
 }
 

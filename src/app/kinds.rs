@@ -31,6 +31,10 @@ pub fn open(name: &str, kind: &QueueKind, base: &Path, places: &[Arc<str>]) -> R
         }
         #[cfg(not(feature = "rabbitmq"))]
         QueueKind::Rabbitmq(_) => Err(absent(kind.name())),
+        #[cfg(feature = "sqs")]
+        QueueKind::Sqs(config) => Ok(Some(Arc::new(crate::queues::sqs::SqsQueue::new(name, config)?))),
+        #[cfg(not(feature = "sqs"))]
+        QueueKind::Sqs(_) => Err(absent(kind.name())),
     }
 }
 

@@ -9,9 +9,11 @@ use crate::ports::Order;
 use crate::queues::embedded::config::EmbeddedConfig;
 use crate::queues::kafka::config::KafkaConfig;
 use crate::queues::rabbitmq::config::RabbitmqConfig;
+use crate::queues::sqs::config::SqsConfig;
 use crate::units::Span;
 
-/// `{ embedded: {...} }`, `{ memory: {} }`, `{ kafka: {...} }` or `{ rabbitmq: {...} }`, and beside the kind what holds for every kind.
+/// `{ embedded: {...} }`, `{ memory: {} }`, `{ kafka: {...} }`, `{ rabbitmq: {...} }` or `{ sqs: {...} }`, and beside the kind what
+/// holds for every kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub struct Queue {
@@ -29,6 +31,7 @@ pub enum QueueKind {
     Memory(MemoryConfig),
     Kafka(Box<KafkaConfig>),
     Rabbitmq(Box<RabbitmqConfig>),
+    Sqs(Box<SqsConfig>),
 }
 
 impl QueueKind {
@@ -40,6 +43,7 @@ impl QueueKind {
             QueueKind::Memory(_) => "memory",
             QueueKind::Kafka(_) => "kafka",
             QueueKind::Rabbitmq(_) => "rabbitmq",
+            QueueKind::Sqs(_) => "sqs",
         }
     }
 }
@@ -82,6 +86,8 @@ struct Written {
     kafka: Option<Box<KafkaConfig>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rabbitmq: Option<Box<RabbitmqConfig>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sqs: Option<Box<SqsConfig>>,
     #[serde(default)]
     decode: Decode,
     #[serde(default, rename = "where")]
@@ -99,6 +105,7 @@ impl TryFrom<Written> for Queue {
             written.memory.map(QueueKind::Memory),
             written.kafka.map(QueueKind::Kafka),
             written.rabbitmq.map(QueueKind::Rabbitmq),
+            written.sqs.map(QueueKind::Sqs),
         ];
         let mut kinds = kinds.into_iter().flatten();
         let (Some(kind), None) = (kinds.next(), kinds.next()) else {
@@ -116,6 +123,7 @@ impl From<Queue> for Written {
             QueueKind::Memory(memory) => Written { memory: Some(memory), ..rest },
             QueueKind::Kafka(kafka) => Written { kafka: Some(kafka), ..rest },
             QueueKind::Rabbitmq(rabbitmq) => Written { rabbitmq: Some(rabbitmq), ..rest },
+            QueueKind::Sqs(sqs) => Written { sqs: Some(sqs), ..rest },
         }
     }
 }
@@ -128,6 +136,8 @@ impl QueueKind {
             QueueKind::Embedded(_) | QueueKind::Memory(_) | QueueKind::Kafka(_) => Order::Key,
             QueueKind::Rabbitmq(rabbitmq) if rabbitmq.single_active_consumer => Order::Key,
             QueueKind::Rabbitmq(_) => Order::Worker,
+            QueueKind::Sqs(sqs) if sqs.is_fifo() => Order::Key,
+            QueueKind::Sqs(_) => Order::None,
         }
     }
 }

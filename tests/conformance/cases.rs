@@ -74,9 +74,11 @@ pub async fn a_dropped_receipt_gives_the_message_back_uncounted(kind: Kind) {
     send(&queue, "first").await;
     send(&queue, "second").await;
     let mut source = source_of(&queue).await;
-    for _ in 0..5 {
+    let first = one(&mut source).await.message;
+    assert!(first.body == "first" || !kind.in_turn);
+    for _ in 0..4 {
         let delivery = one(&mut source).await;
-        assert_eq!((&delivery.message.body[..], delivery.unsettled), (&b"first"[..], 0));
+        assert_eq!((&delivery.message.body, delivery.unsettled), (&first.body, 0));
     }
 }
 
@@ -86,10 +88,12 @@ pub async fn messages_given_back_keep_their_turn_in_whatever_order_they_come_bac
         send(&queue, body).await;
     }
     let mut source = source_of(&queue).await;
+    let mut first = kind.in_turn.then(|| ["a", "b", "c"].map(str::to_owned).to_vec());
     for order in [[0, 0, 0], [2, 1, 0], [1, 1, 0]] {
         let mut held = vec![one(&mut source).await, one(&mut source).await, one(&mut source).await];
-        let bodies: Vec<_> = held.iter().map(|delivery| String::from_utf8_lossy(&delivery.message.body)).collect();
-        assert_eq!(bodies, ["a", "b", "c"]);
+        let body = |delivery: &Delivery| String::from_utf8_lossy(&delivery.message.body).into_owned();
+        let bodies: Vec<String> = held.iter().map(body).collect();
+        assert_eq!(&bodies, first.get_or_insert_with(|| bodies.clone()));
         for next in order {
             drop(held.remove(next));
         }
@@ -216,11 +220,17 @@ pub async fn a_message_of_64_mebibytes_or_the_largest_there_may_be_stops_nobody(
         send(&queue, body).await;
     }
     let mut source = source_of(&queue).await;
-    for length in [6, vast.len(), 5] {
+    let (mut wanted, mut came) = ([6, vast.len(), 5], Vec::new());
+    while came.len() < 3 {
         let delivery = one(&mut source).await;
-        assert_eq!(delivery.message.body.len(), length);
+        came.push(delivery.message.body.len());
         ack(delivery).await;
     }
+    if !kind.in_turn {
+        wanted.sort_unstable();
+        came.sort_unstable();
+    }
+    assert_eq!(came, wanted);
 }
 
 pub async fn a_call_that_is_dropped_takes_nothing(kind: Kind) {

@@ -18,6 +18,8 @@ pub struct Kind {
     admin: Option<Arc<dyn Admin>>,
     /// How the system calls a queue, where it is not by its name here.
     address: Box<dyn Fn(&str) -> String + Send + Sync>,
+    /// What is sent comes in one order; else only what has one key does.
+    pub in_turn: bool,
     _directory: Option<tempfile::TempDir>,
 }
 
@@ -50,6 +52,7 @@ pub fn memory() -> Kind {
         open: Box::new(move |name| Arc::new(memory.queue(name))),
         admin: None,
         address: Box::new(str::to_owned),
+        in_turn: true,
         _directory: None,
     }
 }
@@ -63,6 +66,7 @@ pub fn embedded() -> Kind {
         open: Box::new(move |name| store.queue(name, name)),
         admin,
         address: Box::new(str::to_owned),
+        in_turn: true,
         _directory: Some(directory),
     }
 }
@@ -114,7 +118,7 @@ pub fn kafka() -> Kind {
         queues.insert(name.to_owned(), queue.clone());
         queue
     };
-    Kind { open: Box::new(open), admin: None, address: Box::new(address), _directory: None }
+    Kind { open: Box::new(open), admin: None, address: Box::new(address), in_turn: true, _directory: None }
 }
 
 #[cfg(feature = "rabbitmq")]
@@ -127,7 +131,7 @@ fn rabbit(single: bool) -> Kind {
         Arc::new(RabbitmqQueue::new(name, &config, std::path::Path::new(".")).unwrap()) as Arc<dyn Queue>
     };
     let address = move |name: &str| format!("{prefix}.{name}");
-    Kind { open: Box::new(open), admin: None, address: Box::new(address), _directory: None }
+    Kind { open: Box::new(open), admin: None, address: Box::new(address), in_turn: true, _directory: None }
 }
 
 #[cfg(feature = "rabbitmq")]
@@ -139,4 +143,44 @@ pub fn rabbitmq() -> Kind {
 #[cfg(feature = "rabbitmq")]
 pub fn rabbitmq_single() -> Kind {
     rabbit(true)
+}
+
+/// Queues of SQS, as another server plays it: standard or FIFO.
+#[cfg(feature = "sqs")]
+fn sqs(server: &str, ending: &'static str) -> Kind {
+    use windlass::queues::sqs::{SqsQueue, config};
+
+    let (endpoint, prefix) = (crate::server::server(server), uuid::Uuid::now_v7().simple().to_string());
+    let called = move |name: &str| match name.strip_suffix(".dead") {
+        Some(home) => format!("{prefix}-{home}-dead{ending}"),
+        None => format!("{prefix}-{name}{ending}"),
+    };
+    let address = called.clone();
+    let open = move |name: &str| {
+        let mut config = config::SqsConfig::at(&endpoint, &called(name));
+        config.topology = config::Topology::Declare;
+        Arc::new(SqsQueue::new(name, &config).unwrap()) as Arc<dyn Queue>
+    };
+    let in_turn = ending.is_empty();
+    Kind { open: Box::new(open), admin: None, address: Box::new(address), in_turn, _directory: None }
+}
+
+#[cfg(feature = "sqs")]
+pub fn elasticmq() -> Kind {
+    sqs("elasticmq", "")
+}
+
+#[cfg(feature = "sqs")]
+pub fn elasticmq_fifo() -> Kind {
+    sqs("elasticmq", ".fifo")
+}
+
+#[cfg(feature = "sqs")]
+pub fn localstack() -> Kind {
+    sqs("localstack", "")
+}
+
+#[cfg(feature = "sqs")]
+pub fn localstack_fifo() -> Kind {
+    sqs("localstack", ".fifo")
 }

@@ -43,6 +43,16 @@ fn body(delivery: &Delivery) -> String {
     String::from_utf8_lossy(&delivery.message.body).into_owned()
 }
 
+/// That these came, in this order where the kind has one.
+fn came(kind: &Kind, mut came: Vec<String>, wanted: &[&str]) {
+    let mut wanted = wanted.to_vec();
+    if !kind.in_turn {
+        came.sort();
+        wanted.sort_unstable();
+    }
+    assert_eq!(came, wanted);
+}
+
 pub async fn parked_messages_wait_in_turn_whatever_their_priority(kind: Kind) {
     let queue = kind.queue("q");
     let mut source = source_of(&queue).await;
@@ -55,12 +65,14 @@ pub async fn parked_messages_wait_in_turn_whatever_their_priority(kind: Kind) {
     nothing_more(&mut source).await;
     assert_eq!(queue.places().await.unwrap(), ["shut".into()]);
     let mut parked = source_of(&queue.parked("shut")).await;
-    for text in ["low", "high", "middle"] {
+    let mut bodies = Vec::new();
+    while bodies.len() < 3 {
         let delivery = parked.next(Room { jobs: 1, ..ROOM }).await.unwrap().remove(0);
-        assert_eq!(body(&delivery), text);
+        bodies.push(body(&delivery));
         assert!(delivery.message.header(JOB_HEADER).is_some(), "its life travels with it");
         assert_eq!(ack(delivery).await, Settled::Done);
     }
+    came(&kind, bodies, &["low", "high", "middle"]);
     nothing_more(&mut parked).await;
 }
 
@@ -84,7 +96,7 @@ pub async fn what_is_parked_for_too_long_comes_back_into_its_queue(kind: Kind) {
             back.push(one(&mut source).await);
         }
         assert!(Timestamp::now() >= until);
-        assert_eq!(back.iter().map(body).collect::<Vec<_>>(), ["a", "b"]);
+        came(&kind, back.iter().map(body).collect(), &["a", "b"]);
         for delivery in back {
             assert_eq!(ack(delivery).await, Settled::Done);
         }
@@ -112,18 +124,22 @@ pub async fn a_parked_message_given_back_keeps_its_turn(kind: Kind) {
     let mut source = source_of(&queue).await;
     park_all(&queue, &mut source, &["a", "b"], after(Timestamp::now(), HOUR)).await;
     let mut parked = source_of(&queue.parked("shut")).await;
-    for _ in 0..3 {
+    let first = body(&parked.next(Room { jobs: 1, ..ROOM }).await.unwrap()[0]);
+    assert!(first == "a" || !kind.in_turn);
+    for _ in 0..2 {
         let delivery = parked.next(Room { jobs: 1, ..ROOM }).await.unwrap().remove(0);
-        assert_eq!((body(&delivery), delivery.unsettled), ("a".into(), 0));
+        assert_eq!((body(&delivery), delivery.unsettled), (first.clone(), 0));
     }
     // parked anew it goes to the end
     let delivery = parked.next(Room { jobs: 1, ..ROOM }).await.unwrap().remove(0);
     park(&queue, delivery, after(Timestamp::now(), HOUR)).await;
-    for text in ["b", "a"] {
+    let mut bodies = Vec::new();
+    while bodies.len() < 2 {
         let delivery = parked.next(Room { jobs: 1, ..ROOM }).await.unwrap().remove(0);
-        assert_eq!(body(&delivery), text);
+        bodies.push(body(&delivery));
         assert_eq!(ack(delivery).await, Settled::Done);
     }
+    came(&kind, bodies, &["b", "a"]);
 }
 
 pub async fn a_place_is_drained_when_nothing_is_left_of_it_but_what_somebody_holds(kind: Kind) {
@@ -154,7 +170,10 @@ pub async fn what_leaves_a_parked_place_goes_where_its_queue_would_send_it(kind:
     park_all(&queue, &mut source, &["later", "dead"], after(Timestamp::now(), HOUR)).await;
     let place = queue.parked("shut");
     let mut parked = source_of(&place).await;
-    let (later, dead) = (one(&mut parked).await, one(&mut parked).await);
+    let (mut later, mut dead) = (one(&mut parked).await, one(&mut parked).await);
+    if !kind.in_turn && body(&later) == "dead" {
+        (later, dead) = (dead, later);
+    }
     let document = Bytes::from_static(br#"{"v":1,"id":"a","reason":"failed","class":"failed","message":"m","attempts":1,"crashes":0,"history":[],"last_failure":"2026-01-01T00:00:00Z","replay":0,"generation":1}"#);
     if queue.capabilities().transfers {
         let (at, life) = (Timestamp::now(), Life::default());

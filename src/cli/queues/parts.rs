@@ -9,6 +9,7 @@ use crate::app::{Remote, brokers, places};
 use crate::cli::screen::Screen;
 use crate::cli::session::Target;
 use crate::cli::{Exit, Failure};
+use crate::config::order::{Unkept, unkept};
 use crate::ports::{Found, Part};
 
 /// A queue with its parts.
@@ -41,7 +42,14 @@ pub(super) async fn create(target: &Target, yes: bool, screen: &mut Screen) -> R
 pub(super) async fn check(target: &Target, screen: &mut Screen) -> Result<Exit, Failure> {
     let needs = needs(target).await?;
     tell(&needs, screen)?;
-    let wrong = needs.iter().flat_map(|needs| &needs.parts).filter(|part| part.found != Found::AsWanted).count();
+    let mut wrong = needs.iter().flat_map(|needs| &needs.parts).filter(|part| part.found != Found::AsWanted).count();
+    // a queue that was looked at may keep less order than its block promises
+    let order = |name: &str| Some(needs.iter().find(|needs| needs.remote.name == name)?.remote.queue.capabilities().order);
+    for Unkept { route, message, fix } in unkept(&target.config, order) {
+        wrong += 1;
+        let document = json!({ "route": route, "wrong": message, "fix": fix });
+        screen.answer(&document, &format!("routes[{route}].order_by: {message}: {fix}"))?;
+    }
     let sentence = if wrong == 0 { "all is there".to_owned() } else { format!("{wrong} are missing or otherwise") };
     screen.answer(&json!({ "wrong": wrong }), &sentence)?;
     Ok(if wrong == 0 { Exit::Done } else { Exit::Failed })

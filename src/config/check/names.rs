@@ -96,7 +96,7 @@ impl Inspection<'_> {
     /// Two blocks that are one queue in one file.
     fn twins(&mut self) {
         let (mut places, mut topics) = (BTreeMap::<_, &String>::new(), BTreeMap::<_, &String>::new());
-        let mut rabbits = BTreeMap::<_, &String>::new();
+        let (mut rabbits, mut sqs_queues) = (BTreeMap::<_, &String>::new(), BTreeMap::<_, &String>::new());
         for (name, queue) in &self.config.queues {
             let embedded = match &queue.kind {
                 QueueKind::Embedded(embedded) => embedded,
@@ -112,6 +112,14 @@ impl Inspection<'_> {
                     let queue = rabbitmq.queue.as_ref().unwrap_or(name);
                     if let Some(first) = rabbits.insert((rabbitmq.url.to_string(), queue), name) {
                         let message = format!("is the same queue as {first:?}: {queue:?} on {}", rabbitmq.url);
+                        self.error(&["queues", name], message, "give it a \"queue\" of its own");
+                    }
+                    continue;
+                }
+                QueueKind::Sqs(sqs) => {
+                    let place = (&sqs.endpoint, &sqs.region, &sqs.profile, &sqs.role, sqs.name(name));
+                    if let Some(first) = sqs_queues.insert(place, name) {
+                        let message = format!("is the same queue as {first:?}: {:?}", sqs.name(name));
                         self.error(&["queues", name], message, "give it a \"queue\" of its own");
                     }
                     continue;

@@ -30,6 +30,17 @@ impl Inspection<'_> {
                         self.warn(&["queues", name, "rabbitmq", "password"], why, "it must be there when the worker starts");
                     }
                 }
+                QueueKind::Sqs(sqs) => {
+                    if let Err((key, why)) = sqs.fault(name) {
+                        self.error(&["queues", name, "sqs", key], why, "");
+                    }
+                    let taken = self.config.pools.values().any(|pool| pool.from.contains(name));
+                    for (number, route) in self.config.routes.iter().enumerate().filter(|_| taken) {
+                        if let Err(why) = sqs.takes_place(name, &route.run) {
+                            self.error(&["routes", &self.routes[number].clone(), "run"], why, "rename the executor or the queue");
+                        }
+                    }
+                }
                 QueueKind::Kafka(kafka) => {
                     if let Err((key, why)) = kafka.fault() {
                         self.error(&["queues", name, "kafka", key], why, "");

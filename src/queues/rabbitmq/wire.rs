@@ -1,10 +1,9 @@
 //! A message as AMQP carries it, and back: body, headers and properties to the byte, the bookkeeping of brokers left out.
 
-mod carried;
 pub(super) mod death;
 mod values;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,6 +12,7 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use serde::Deserialize;
 
+use super::super::carried;
 use super::config::Key;
 use crate::job::{FAILURE_HEADER, Header, JOB_HEADER, Message};
 use crate::ports::{Outgoing, QueueError};
@@ -28,6 +28,8 @@ const PROPERTY: &str = "amqp-";
 /// The server adds its own frame around; one frame must hold all headers.
 const MOST_HEADERS: usize = 120 << 10;
 const PERSISTENT: u8 = 2;
+/// The longest name of a header that AMQP takes, in bytes.
+const LONGEST_NAME: usize = 255;
 
 /// A message that came, and what is known of it.
 pub(super) struct Came {
@@ -156,7 +158,7 @@ pub(super) fn write(outgoing: &Outgoing, due: Option<Timestamp>, key: Option<&Ke
         .filter(|header| &*header.name != TYPES && !bookkeeping(&header.name))
         .filter(|header| !to_property(&mut properties, &header.name, &header.value))
         .collect();
-    let whole = carried::fits(&plain);
+    let whole = fits(&plain);
     for header in plain.iter().filter(|header| whole || apart(&header.name)) {
         let typed = types.get(&*header.name).filter(|value| values::bytes(value) == header.value);
         let value = typed.cloned().unwrap_or_else(|| values::text(&header.value));
@@ -181,6 +183,12 @@ pub(super) fn write(outgoing: &Outgoing, due: Option<Timestamp>, key: Option<&Ke
         properties = properties.with_priority(priority);
     }
     Ok(properties.with_headers(table))
+}
+
+/// Whether AMQP carries these as they are: each name once.
+fn fits(headers: &[&Header]) -> bool {
+    let mut names = BTreeSet::new();
+    headers.iter().all(|header| !header.name.is_empty() && header.name.len() <= LONGEST_NAME && names.insert(&*header.name))
 }
 
 /// Read by people and by other programs, so they stay headers of their own.

@@ -43,11 +43,11 @@ fn the_kinds_there_are_keep_the_order_of_keys() {
 }
 
 #[test]
-fn a_run_that_rabbitmq_would_take_back_is_an_error_with_the_setting_to_change() {
-    let found = |timeout: &str| {
+fn a_run_that_its_server_would_take_back_is_an_error_with_what_to_change() {
+    let found = |queue: &str, timeout: &str| {
         let folder = folder();
         let file = folder.path().join("windlass.yaml");
-        let queues = "queues: { jobs: { rabbitmq: { url: amqp://localhost } } }\n";
+        let queues = format!("queues: {{ jobs: {{ {queue} }} }}\n");
         fs::write(&file, format!("{PLUGIN}{queues}routes:\n  - {{ type: t, run: run, timeout: {timeout} }}\n")).unwrap();
         let (source, config, _) = examine(Purpose::Work, Some(&file), &|_| None);
         let (config, routes) = (config.unwrap(), vec!["0".to_owned()]);
@@ -55,8 +55,12 @@ fn a_run_that_rabbitmq_would_take_back_is_an_error_with_the_setting_to_change() 
         inspection.patience();
         inspection.problems
     };
-    assert_eq!(found("29m"), []);
-    let problems = found("30m");
-    assert!(problems.len() == 1 && problems[0].is_error() && problems[0].fix.contains("consumer_timeout"), "{problems:?}");
-    assert_eq!(problems[0].key, "routes[0].timeout");
+    for (queue, fits, too_long, fix) in
+        [("rabbitmq: { url: amqp://localhost }", "29m", "30m", "consumer_timeout"), ("sqs: {}", "659m", "660m", "11 hours")]
+    {
+        assert_eq!(found(queue, fits), []);
+        let problems = found(queue, too_long);
+        assert!(problems.len() == 1 && problems[0].is_error() && problems[0].fix.contains(fix), "{problems:?}");
+        assert_eq!(problems[0].key, "routes[0].timeout");
+    }
 }
