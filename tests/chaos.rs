@@ -18,6 +18,9 @@ mod kafka;
 #[cfg(feature = "kafka")]
 #[path = "chaos/kafka_beyond.rs"]
 mod kafka_beyond;
+#[cfg(feature = "kafka")]
+#[path = "chaos/kafka_cluster.rs"]
+mod kafka_cluster;
 #[path = "chaos/ledger.rs"]
 mod ledger;
 #[cfg(feature = "kafka")]

@@ -26,7 +26,7 @@ use windlass::job::decode::facets::sort;
 use windlass::job::decode::life_of;
 use windlass::job::{Decoding, Header, Message};
 use windlass::ports::{Acted, Action, Cursor, Delivery, End, Ending, Outgoing, Queue, QueueError, Room, Settled, Source};
-use windlass::queues::kafka::config::{Create, KafkaConfig, Sasl, Start};
+use windlass::queues::kafka::config::{Create, KafkaConfig, Mechanism, Sasl, Start};
 use windlass::secret::Secret;
 use windlass::units::Span;
 
@@ -186,18 +186,23 @@ async fn a_wrong_password_for_kafka_is_told_and_a_right_one_opens() {
     let text = std::fs::read_to_string(folder.path().join("env")).unwrap();
     let address = text.lines().find_map(|line| line.strip_prefix("KAFKA_SASL=")).unwrap();
     let mut answers = Vec::new();
-    for password in ["secret", "wr0ng"] {
-        let file = folder.path().join(password);
-        std::fs::write(&file, password).unwrap();
-        let sasl = Sasl { mechanism: Default::default(), username: "windlass".into(), password: Secret::File(file) };
-        let config = KafkaConfig { brokers: address.into(), sasl: Some(sasl), ..config() };
-        answers.push(open(&config).create(Some(&[])).await);
+    let scram = cfg!(feature = "kafka-tls").then_some(Mechanism::ScramSha256); // a build without refuses it
+    for mechanism in [Mechanism::Plain].into_iter().chain(scram) {
+        for password in ["secret", "wr0ng"] {
+            let file = folder.path().join(password);
+            std::fs::write(&file, password).unwrap();
+            let sasl = Sasl { mechanism, username: "windlass".into(), password: Secret::File(file) };
+            let config = KafkaConfig { brokers: address.into(), sasl: Some(sasl), ..config() };
+            answers.push((mechanism, open(&config).create(Some(&[])).await));
+        }
     }
     assert!(run(&["down", &at]));
-    assert!(answers[0].is_ok(), "{:?}", answers[0]);
-    let wrong = answers[1].as_ref().unwrap_err().to_string();
-    assert!(wrong.contains("refuses the user or the password"), "{wrong}");
-    assert!(!wrong.contains("wr0ng"), "the password itself is told: {wrong}");
+    for both in answers.chunks(2) {
+        assert!(both[0].1.is_ok(), "{:?}", both[0]);
+        let wrong = both[1].1.as_ref().unwrap_err().to_string();
+        assert!(wrong.contains("refuses the user or the password"), "{:?}: {wrong}", both[1].0);
+        assert!(!wrong.contains("wr0ng"), "the password itself is told: {wrong}");
+    }
 }
 
 fn letter(id: &str, reason: &str) -> Message {
@@ -274,7 +279,7 @@ fn what_a_build_without_openssl_cannot_do_for_kafka_is_refused_before_it_connect
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("p"), "x").unwrap();
     let sasl = |mechanism| Sasl { mechanism, username: "u".into(), password: Secret::File("p".into()) };
-    let scram = windlass::queues::kafka::config::Mechanism::ScramSha256;
+    let scram = Mechanism::ScramSha256;
     let tls = windlass::queues::kafka::config::Security::Tls;
     for config in [KafkaConfig { security: tls, ..config.clone() }, KafkaConfig { sasl: Some(sasl(scram)), ..config.clone() }] {
         let opened = windlass::queues::kafka::open("q", &config, folder.path());

@@ -1,8 +1,7 @@
 //! Workers on a real Kafka die without a word, freeze, and lose their broker; an outside ledger knows what was promised.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,13 +54,13 @@ pub struct World {
 
 /// What came out: how often each job was completed, and the failures of those that are dead.
 #[derive(Default)]
-struct Out {
+pub struct Out {
     completed: HashMap<String, usize>,
     dead: BTreeMap<String, FailureDocument>,
 }
 
 impl World {
-    fn new(brokers: &str) -> Self {
+    pub fn new(brokers: &str) -> Self {
         World::with(brokers, CONFIG)
     }
 
@@ -98,7 +97,8 @@ impl World {
         Worker::start(self.folder.path(), None, &[("LEDGER", self.ledger().display().to_string())])
     }
 
-    fn send(&self, id: &str, kind: &str, key: Option<&str>, fails: u32) -> bool {
+    /// Whether it was confirmed.
+    pub fn send(&self, id: &str, kind: &str, key: Option<&str>, fails: u32) -> bool {
         let body = format!(r#"{{"id":"{id}","type":"{kind}","data":{{"fails":{fails}}}}}"#);
         let key = key.map(|key| bytes::Bytes::copy_from_slice(key.as_bytes()));
         let message = Message { key, ..Message::of(body) };
@@ -110,7 +110,7 @@ impl World {
     }
 
     /// One of the jobs that are sent: plain, failing once, in order by one of eight keys, or bad for good.
-    fn send_number(&self, number: usize) {
+    pub fn send_number(&self, number: usize) {
         match number % 10 {
             0 => self.send(&format!("bad-{number}"), "bad", None, 99),
             1 | 2 => self.send(&format!("once-{number}"), "work", None, 1),
@@ -123,7 +123,7 @@ impl World {
     }
 
     /// Reads what comes out until it is all there. When nothing more comes, it says what is lost.
-    fn collect(&self, expected: usize) -> Out {
+    pub fn collect(&self, expected: usize) -> Out {
         let mut out = Out::default();
         self.runtime.block_on(async {
             let mut results = self.results.source(sort(&Decoding::Envelope)).await.unwrap();
@@ -145,13 +145,18 @@ impl World {
         out
     }
 
+    /// The jobs that the producer saw confirmed.
+    pub fn confirmed(&self) -> HashSet<String> {
+        self.confirmed.ids()
+    }
+
     /// Jobs that were confirmed and have not ended.
     fn lost(&self, out: &Out) -> Vec<String> {
         let ended = |id: &String| out.completed.contains_key(id) || out.dead.contains_key(id);
         self.confirmed.ids().into_iter().filter(|id| !ended(id)).collect()
     }
 
-    fn settle_accounts(&self, out: &Out, deaths: usize) {
+    pub fn settle_accounts(&self, out: &Out, deaths: usize) {
         let (confirmed, lost) = (self.confirmed.ids(), self.lost(out));
         assert!(lost.is_empty(), "lost: {lost:?}");
         let innocent: Vec<&String> = out.dead.keys().filter(|id| !id.starts_with("bad-")).collect();
@@ -169,7 +174,7 @@ impl World {
 /// Of each key, the jobs that ended for the first time after a later one of their key.
 fn first_successes_out_of_order(ledger: &Path) -> Vec<String> {
     let mut furthest: HashMap<String, usize> = HashMap::new();
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     let mut wrong = Vec::new();
     for id in std::fs::read_to_string(ledger).unwrap_or_default().lines().filter_map(|line| line.strip_prefix("end ")) {
         let Some((key, number)) = id.strip_prefix("key-").and_then(|rest| rest.split_once('-')) else { continue };
@@ -280,48 +285,4 @@ fn the_one_job_that_kills_its_worker_on_kafka_ends_as_poison_and_no_innocent_is_
     let dead: Vec<_> = out.dead.iter().map(|(id, failure)| (&**id, failure.reason.as_str(), failure.crashes)).collect();
     assert_eq!(dead, [("poison", "poison", 3)]);
     assert_eq!(out.completed.len(), 80);
-}
-
-/// A server of this test's own, which it may break.
-struct Private(PathBuf, tempfile::TempDir);
-
-impl Private {
-    fn start(nodes: &str) -> (Self, String) {
-        let folder = tempfile::tempdir().unwrap();
-        let private = Private(Path::new(env!("CARGO_MANIFEST_DIR")).join("servers/kafka"), folder);
-        private.run(&["up"], &["--nodes", nodes]);
-        let text = std::fs::read_to_string(private.1.path().join("env")).unwrap();
-        let brokers = text.lines().find_map(|line| line.strip_prefix("KAFKA=")).unwrap().to_owned();
-        (private, brokers)
-    }
-
-    fn run(&self, before: &[&str], after: &[&str]) {
-        let done = Command::new(&self.0).args(before).arg(self.1.path()).args(after).status().unwrap();
-        assert!(done.success(), "servers/kafka {before:?} {after:?}: {done}");
-    }
-}
-
-impl Drop for Private {
-    fn drop(&mut self) {
-        let _ = Command::new(&self.0).arg("down").arg(self.1.path()).status();
-    }
-}
-
-#[test]
-#[ignore = "needs Kafka: ./test brings it"]
-fn a_kafka_that_is_stopped_killed_and_started_again_loses_nothing() {
-    let (broker, address) = Private::start("1");
-    let world = World::new(&address);
-    let workers: Vec<Worker> = (0..2).map(|_| world.start()).collect();
-    for (round, how) in ["kill", "stop"].into_iter().enumerate() {
-        (0..200).for_each(|number| world.send_number(round * 1000 + number));
-        pause(Duration::from_secs(1));
-        broker.run(&[how], &[]);
-        pause(Duration::from_secs(2));
-        broker.run(&["start"], &[]);
-    }
-    (0..200).for_each(|number| world.send_number(5000 + number));
-    let out = world.collect(world.confirmed.ids().len());
-    workers.into_iter().for_each(Worker::stop);
-    world.settle_accounts(&out, 2);
 }
