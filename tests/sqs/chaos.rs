@@ -209,7 +209,8 @@ async fn kill_and_check(ending: &str) {
         tokio::time::sleep(Duration::from_millis(dice.u64(500..3000))).await;
         fleet.kill_one();
         kills += 1;
-        if kills % 20 == 4 {
+        // an ElasticMQ that was killed hands out FIFO messages behind those that were being handled before these
+        if ending.is_empty() && kills % 20 == 4 {
             server.tell(if dice.bool() { "kill" } else { "stop" });
             server.tell("start");
             crashes += 1;
@@ -251,6 +252,6 @@ async fn kill_9_of_workers_and_of_elasticmq_itself_loses_nothing_and_buries_nobo
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "starts an ElasticMQ"]
-async fn kill_9_of_workers_and_of_elasticmq_itself_keeps_the_order_of_fifo_keys() {
+async fn kill_9_of_workers_keeps_the_order_of_fifo_keys_on_elasticmq() {
     kill_and_check(".fifo").await;
 }
