@@ -19,7 +19,7 @@ use windlass::queues::sqs::config::{SqsConfig, Topology};
 use windlass::retry::{Backoff, Jitter, Policy};
 
 use crate::support;
-use crate::world::{World, ack, message, nothing_more, one, open, source_of};
+use crate::world::{LONG, World, ack, message, nothing_more, one, open, source_of, within};
 
 /// Every case against both servers, in modules named after them.
 macro_rules! on_each_server {
@@ -38,6 +38,7 @@ macro_rules! on_each_server {
 }
 
 on_each_server![
+    a_job_of_three_leases_is_held_by_one_worker,
     a_message_that_comes_before_its_time_is_sent_on_and_one_that_is_near_it_waits,
     a_message_of_a_mebibyte_with_its_headers_passes_and_a_byte_more_is_refused,
     a_redrive_policy_of_others_takes_no_job_that_is_retried_more_often_than_it_allows,
@@ -53,6 +54,18 @@ on_each_server![
 async fn count(world: &World, name: &str, which: QueueAttributeName) -> usize {
     let request = world.client().get_queue_attributes().queue_url(world.url(name).await).attribute_names(which.clone());
     request.send().await.unwrap().attributes.unwrap()[&which].parse().unwrap()
+}
+
+async fn a_job_of_three_leases_is_held_by_one_worker(world: World) {
+    let (queue, other) = (world.queue("q"), world.queue("q"));
+    queue.sink().send(message("a")).await.unwrap();
+    let mut source = source_of(&queue).await;
+    let held = within(&mut source, LONG, Duration::from_secs(2)).await;
+    let mut others = source_of(&other).await;
+    let taken = tokio::time::timeout(Duration::from_millis(6500), others.next(crate::world::ROOM)).await;
+    assert!(taken.is_err(), "another worker got it");
+    held.receipt.extend(Duration::from_secs(2)).await.unwrap();
+    assert_eq!(ack(held).await, Settled::Done);
 }
 
 async fn a_message_that_comes_before_its_time_is_sent_on_and_one_that_is_near_it_waits(world: World) {
