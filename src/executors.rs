@@ -23,11 +23,20 @@ pub mod http {
     pub mod config;
 }
 
+#[cfg(feature = "lambda")]
+pub mod lambda;
+#[cfg(not(feature = "lambda"))]
+pub mod lambda {
+    //! Left out of this build, but for its block of the config.
+    pub mod config;
+}
+
 /// Whether this build can run jobs on a kind, by the key inside the braces.
 #[must_use]
 pub fn built(kind: &str) -> bool {
     match kind {
         "http" => cfg!(feature = "http"),
+        "lambda" => cfg!(feature = "lambda"),
         _ => true,
     }
 }

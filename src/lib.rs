@@ -2,6 +2,8 @@
 
 pub mod admin;
 pub mod app;
+#[cfg(feature = "lambda")]
+pub mod aws;
 pub mod batches;
 pub mod cli;
 pub mod clock;

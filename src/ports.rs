@@ -16,7 +16,7 @@ use crate::job::{Job, Life, Message, Origin};
 use crate::outcome::{Failure, Outcome, Reason};
 
 pub use crate::job::decode::facets::{Facets, Sort};
-pub use context::{Context, Stopped};
+pub use context::{Context, Stopped, Usage};
 pub use operators::{
     Acted, Action, Admin, Cursor, Entry, Filter, Looked, NewJob, Page, PartitionLag, QueueStats, State, Submitted,
 };

@@ -9,7 +9,9 @@ mod credentials;
 mod platform;
 #[path = "http/requests.rs"]
 mod requests;
-#[path = "http/server.rs"]
-mod server;
+#[path = "http/runs.rs"]
+mod runs;
 #[path = "http/tls.rs"]
 mod tls;
+#[path = "support/wire.rs"]
+mod wire;

@@ -50,6 +50,10 @@ pub fn executor(name: &str, kind: &ExecutorKind, base: &Path) -> Result<Arc<dyn 
         ExecutorKind::Http(config) => Ok(crate::executors::http::HttpExecutor::new(config, base)?),
         #[cfg(not(feature = "http"))]
         ExecutorKind::Http(_) => Err(absent(kind.word())),
+        #[cfg(feature = "lambda")]
+        ExecutorKind::Lambda(config) => Ok(crate::executors::lambda::LambdaExecutor::new(config, base)?),
+        #[cfg(not(feature = "lambda"))]
+        ExecutorKind::Lambda(_) => Err(absent(kind.word())),
     }
 }
 

@@ -81,8 +81,8 @@ fn subject(test: &Test, globals: &Globals) -> Result<(Subject, PathBuf), Failure
     let subject = match loaded.config.executors.get(name).map(|executor| &executor.kind) {
         Some(ExecutorKind::Command(command)) => Subject::Command(command.clone()),
         Some(ExecutorKind::Python(python)) => Subject::Python(python.clone()),
-        Some(ExecutorKind::Http(_)) => {
-            let why = format!("{name:?} is an endpoint, not a program that is started here");
+        Some(ExecutorKind::Http(_) | ExecutorKind::Lambda(_)) => {
+            let why = format!("{name:?} runs elsewhere: it is no program that is started here");
             return Err(Failure::usage(why).fix(format!("windlass executors test {name}")));
         }
         None => {

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::breaker::Breaker;
 use crate::executors::command::config::CommandConfig;
 use crate::executors::http::config::HttpConfig;
+use crate::executors::lambda::config::LambdaConfig;
 use crate::executors::python::config::PythonConfig;
 
-/// `{ command: {...} }`, `{ python: {...} }` or `{ http: {...} }`, and beside the kind what holds for every kind.
+/// `{ command: {...} }`, `{ lambda: {...} }` and so on, and beside the kind what holds for every kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub struct Executor {
@@ -20,6 +21,7 @@ pub enum ExecutorKind {
     Command(CommandConfig),
     Python(PythonConfig),
     Http(Box<HttpConfig>),
+    Lambda(Box<LambdaConfig>),
 }
 
 /// The keys as written: a kind per key, as each kind checks its own.
@@ -32,6 +34,8 @@ struct Written {
     python: Option<PythonConfig>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     http: Option<Box<HttpConfig>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lambda: Option<Box<LambdaConfig>>,
     #[serde(default)]
     breaker: Breaker,
 }
@@ -40,8 +44,13 @@ impl TryFrom<Written> for Executor {
     type Error = &'static str;
 
     fn try_from(written: Written) -> Result<Self, Self::Error> {
-        let Written { command, python, http, breaker } = written;
-        let kinds = [command.map(ExecutorKind::Command), python.map(ExecutorKind::Python), http.map(ExecutorKind::Http)];
+        let Written { command, python, http, lambda, breaker } = written;
+        let kinds = [
+            command.map(ExecutorKind::Command),
+            python.map(ExecutorKind::Python),
+            http.map(ExecutorKind::Http),
+            lambda.map(ExecutorKind::Lambda),
+        ];
         let mut kinds = kinds.into_iter().flatten();
         match (kinds.next(), kinds.next()) {
             (Some(kind), None) => Ok(Executor { kind, breaker }),
@@ -53,11 +62,12 @@ impl TryFrom<Written> for Executor {
 
 impl From<Executor> for Written {
     fn from(executor: Executor) -> Self {
-        let mut written = Written { command: None, python: None, http: None, breaker: executor.breaker };
+        let mut written = Written { command: None, python: None, http: None, lambda: None, breaker: executor.breaker };
         match executor.kind {
             ExecutorKind::Command(command) => written.command = Some(command),
             ExecutorKind::Python(python) => written.python = Some(python),
             ExecutorKind::Http(http) => written.http = Some(http),
+            ExecutorKind::Lambda(lambda) => written.lambda = Some(lambda),
         }
         written
     }
@@ -71,6 +81,7 @@ impl ExecutorKind {
             ExecutorKind::Command(_) => "command",
             ExecutorKind::Python(_) => "python",
             ExecutorKind::Http(_) => "http",
+            ExecutorKind::Lambda(_) => "lambda",
         }
     }
 
@@ -85,6 +96,7 @@ impl ExecutorKind {
                 // in a query secrets may stand
                 None => format!("{} {}", http.method, http.url.split('?').next().unwrap_or_default()),
             },
+            ExecutorKind::Lambda(lambda) => lambda.name(),
         }
     }
 }

@@ -48,7 +48,8 @@ fn what_the_default_file_shows_of_routes_and_executors_are_their_defaults() {
     let minimal = written(
         "routes: [{ type: image.*, run: thumbs }]\nexecutors:\n  shell: { command: { run: [./thumb.sh] } }\n  \
          thumbs: { python: { entry: 'plugins/thumbs.py:Thumbnails' } }\n  \
-         invoices: { http: { url: 'https://example.org/invoices' } }\n\
+         invoices: { http: { url: 'https://example.org/invoices' } }\n  \
+         prices: { lambda: { function: prices } }\n\
          schedules: { nightly: { cron: 0 7 * * *, queue: jobs, type: report.daily } }\n",
     );
     assert_eq!((&shown.routes, &shown.executors), (&minimal.routes, &minimal.executors));

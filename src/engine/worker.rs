@@ -147,7 +147,7 @@ impl Pool {
         let start = Instant::now();
         let run = AssertUnwindSafe(route.executor.execute(job, &context)).catch_unwind();
         let outcome = self.keep(&mut held.lease, run, || registered.cancel(Cancelled::LeaseLost)).await;
-        route.metrics.finished(start.elapsed());
+        route.metrics.finished(start.elapsed(), context.usage());
         held.log_tail = context.log_tail();
         let outcome = outcome.unwrap_or_else(|panic| {
             let what = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());

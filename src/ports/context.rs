@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -35,6 +35,18 @@ pub struct Context {
     progress: Mutex<Option<String>>,
     /// What was sent and what came back, where somebody watches.
     traces: Option<Mutex<Vec<String>>>,
+    usage: OnceLock<Usage>,
+}
+
+/// What a run has cost on a target that tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// The time that is paid for.
+    pub billed: Duration,
+    /// The most that was used, in bytes.
+    pub memory: Option<u64>,
+    /// How long the target was started for this run, if it was.
+    pub cold_start: Option<Duration>,
 }
 
 /// Why a run was stopped from outside.
@@ -63,6 +75,7 @@ impl Context {
             log: Mutex::default(),
             progress: Mutex::default(),
             traces: None,
+            usage: OnceLock::new(),
         }
     }
 
@@ -141,6 +154,16 @@ impl Context {
     #[must_use]
     pub fn traces(&self) -> Vec<String> {
         self.traces.as_ref().map(|traces| traces.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap_or_default()
+    }
+
+    /// Takes what the run has cost; the first word counts.
+    pub fn used(&self, usage: Usage) {
+        let _told_before = self.usage.set(usage);
+    }
+
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        self.usage.get().copied()
     }
 
     #[must_use]

@@ -27,6 +27,9 @@ metrics! {
     RUN_SECONDS "run_seconds" "How long runs took."
     QUEUE_SECONDS "queue_seconds" "From publishing a job to the start of its run."
     RUNNING "running" "Jobs that run now."
+    BILLED_SECONDS "billed_seconds" "The time of runs that a cloud charges for."
+    COLD_START_SECONDS "cold_start_seconds" "How long cloud functions were started for runs that found none."
+    FUNCTION_MEMORY_BYTES "function_memory_bytes" "The most memory that the last run of a cloud function has used."
 
     // by executor
     BREAKER "breaker" "State of an executor's breaker: 0 closed, 1 half-open, 2 open."

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use metrics::{Key, Label, Level, Metadata, Recorder as _};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use super::names::{Metric, QUEUE_BUCKETS, QUEUE_SECONDS, RUN_BUCKETS, RUN_SECONDS};
+use super::names::{BILLED_SECONDS, COLD_START_SECONDS, Metric, QUEUE_BUCKETS, QUEUE_SECONDS, RUN_BUCKETS, RUN_SECONDS};
 
 pub use metrics::{Counter, Gauge, Histogram};
 
@@ -32,7 +32,8 @@ pub struct Registry {
 impl Registry {
     pub fn new() -> Result<Self, String> {
         let mut builder = PrometheusBuilder::new();
-        for (metric, buckets) in [(&RUN_SECONDS, RUN_BUCKETS), (&QUEUE_SECONDS, QUEUE_BUCKETS)] {
+        let runs = [&RUN_SECONDS, &BILLED_SECONDS, &COLD_START_SECONDS].map(|metric| (metric, RUN_BUCKETS));
+        for (metric, buckets) in runs.into_iter().chain([(&QUEUE_SECONDS, QUEUE_BUCKETS)]) {
             let name = Matcher::Full(metric.name.into());
             builder = builder.set_buckets_for_metric(name, buckets).map_err(|error| format!("{}: {error}", metric.name))?;
         }

@@ -1,10 +1,15 @@
 //! What is counted of the jobs of one route.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::names::{DEAD_LETTERS, FAILURES, QUEUE_SECONDS, RUN_SECONDS, RUNNING, VERDICTS};
+use super::names::{
+    BILLED_SECONDS, COLD_START_SECONDS, DEAD_LETTERS, FAILURES, FUNCTION_MEMORY_BYTES, QUEUE_SECONDS, RUN_SECONDS, RUNNING,
+    VERDICTS,
+};
 use super::recorder::{Counter, Family, Gauge, Histogram, Labels, Registry};
 use crate::outcome::{Class, OtherReason, Reason, Verdict};
+use crate::ports::Usage;
 
 /// Every verdict in the order of its counter.
 const VERDICT_WORDS: [&str; 6] = ["complete", "retry", "park", "dead_letter", "give_back", "discard"];
@@ -17,6 +22,16 @@ pub struct RouteMetrics {
     run: Histogram,
     queue: Histogram,
     running: Gauge,
+    registry: Registry,
+    labels: Labels,
+    usage: OnceLock<UsageMetrics>,
+}
+
+/// What runs cost, on executors that tell.
+struct UsageMetrics {
+    billed: Histogram,
+    cold_start: Histogram,
+    memory: Gauge,
 }
 
 impl RouteMetrics {
@@ -28,6 +43,9 @@ impl RouteMetrics {
             run: registry.histogram(&RUN_SECONDS, labels),
             queue: registry.histogram(&QUEUE_SECONDS, labels),
             running: registry.gauge(&RUNNING, labels),
+            registry: registry.clone(),
+            labels: labels.clone(),
+            usage: OnceLock::new(),
         };
         // there from the start, so that the first one already is a rise
         for word in ["complete", "retry", "dead_letter"] {
@@ -62,10 +80,29 @@ impl RouteMetrics {
         }
     }
 
-    /// A run that was [`started`](Self::started) is over.
-    pub fn finished(&self, took: Duration) {
+    /// A run that was [`started`](Self::started) is over, and has cost so much where that is known.
+    pub fn finished(&self, took: Duration, usage: Option<Usage>) {
         self.running.decrement(1.0);
         self.run.record(took);
+        if let Some(usage) = usage {
+            self.used(usage);
+        }
+    }
+
+    pub(super) fn used(&self, usage: Usage) {
+        let metrics = self.usage.get_or_init(|| UsageMetrics {
+            billed: self.registry.histogram(&BILLED_SECONDS, &self.labels),
+            cold_start: self.registry.histogram(&COLD_START_SECONDS, &self.labels),
+            memory: self.registry.gauge(&FUNCTION_MEMORY_BYTES, &self.labels),
+        });
+        metrics.billed.record(usage.billed);
+        if let Some(start) = usage.cold_start {
+            metrics.cold_start.record(start);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "no function has 2^53 bytes")]
+        if let Some(memory) = usage.memory {
+            metrics.memory.set(memory as f64);
+        }
     }
 }
 

@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::job::Life;
 use crate::outcome::{Class, Output, Reason, Verdict};
+use crate::ports::Usage;
 
 #[test]
 fn every_metric_has_a_name_by_the_conventions_and_a_sentence() {
@@ -34,7 +35,11 @@ fn what_happens_to_jobs_is_counted_by_route_verdict_class_and_reason() {
         route.failed(class);
     }
     route.started(Some(Duration::from_secs(2)));
-    route.finished(Duration::from_millis(30));
+    route.finished(Duration::from_millis(30), None);
+    assert!(!telemetry.render().contains("windlass_billed_seconds"), "most executors know no cost");
+    let (billed, start) = (Duration::from_millis(20), Duration::from_millis(90));
+    route.used(Usage { billed, memory: Some(45 << 20), cold_start: Some(start) });
+    route.used(Usage { billed, memory: Some(46 << 20), cold_start: None });
     let text = telemetry.render();
     for line in [
         r#"verdict="complete"} 1"#,
@@ -46,6 +51,9 @@ fn what_happens_to_jobs_is_counted_by_route_verdict_class_and_reason() {
         r#"windlass_run_seconds_bucket{pool="default",route="image.*",executor="thumbs",le="0.1"} 1"#,
         r#"windlass_queue_seconds_sum{pool="default",route="image.*",executor="thumbs"} 2"#,
         r#"windlass_running{pool="default",route="image.*",executor="thumbs"} 0"#,
+        r#"windlass_billed_seconds_count{pool="default",route="image.*",executor="thumbs"} 2"#,
+        r#"windlass_cold_start_seconds_sum{pool="default",route="image.*",executor="thumbs"} 0.09"#,
+        r#"windlass_function_memory_bytes{pool="default",route="image.*",executor="thumbs"} 48234496"#,
     ] {
         assert!(text.contains(line), "{line} in\n{text}");
     }
@@ -81,7 +89,7 @@ fn upkeep_keeps_what_was_recorded() {
     let telemetry = Telemetry::install().unwrap();
     let route = telemetry.route("p", "r", "e");
     for _ in 0..3 {
-        route.finished(Duration::from_secs(1));
+        route.finished(Duration::from_secs(1), None);
         telemetry.upkeep();
     }
     assert!(telemetry.render().contains(r#"windlass_run_seconds_count{pool="p",route="r",executor="e"} 3"#));

@@ -8,7 +8,8 @@ use flate2::write::GzEncoder;
 use serde_json::json;
 use windlass::outcome::{Class, Outcome};
 
-use crate::server::{Act, LONG, SHORT, Server, answer, executor, failure_of, json_of, ok, run, run_for};
+use crate::runs::{LONG, SHORT, executor, failure_of, json_of, run, run_for};
+use crate::wire::{Act, Server, answer, ok};
 
 #[tokio::test]
 async fn a_call_that_was_sent_and_has_no_answer_is_of_unknown_outcome() {

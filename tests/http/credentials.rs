@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use windlass::outcome::Class;
 use windlass::ports::{Context, Executor as _};
 
-use crate::server::{Act, LONG, Seen, Server, answer, executor, failure_of, job, json_of, ok, run};
+use crate::runs::{LONG, executor, failure_of, job, json_of, run};
+use crate::wire::{Act, Seen, Server, answer, ok};
 
 fn secret() -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();

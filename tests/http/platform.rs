@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use windlass::outcome::Class;
 use windlass::ports::Executor as _;
 
-use crate::server::{Act, Seen, Server, answer, executor, failure_of, json_of, run};
+use crate::runs::{executor, failure_of, json_of, run};
+use crate::wire::{Act, Seen, Server, answer};
 
 fn said(status: u16, body: &Value) -> Act {
     Act::Say(answer(status, &[("content-type", "application/json")], body.to_string()))

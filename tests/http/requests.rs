@@ -6,7 +6,8 @@ use serde_json::json;
 use windlass::outcome::{Class, Interruption, Outcome};
 use windlass::ports::{Context, Executor as _};
 
-use crate::server::{Act, LONG, Server, executor, failure_of, job, ok, run};
+use crate::runs::{LONG, executor, failure_of, job, run};
+use crate::wire::{Act, Server, ok};
 
 #[tokio::test]
 async fn a_job_is_its_data_and_headers_that_name_it() {
@@ -117,7 +118,7 @@ async fn a_get_carries_no_body_and_its_answer_is_the_output() {
     assert!(failure.message.contains("JSON"), "an empty body is said by its type: {}", failure.message);
     let block =
         json!({"url": server.url("/{{ data.id }}"), "method": "GET", "body": "", "headers": {"content-type": "text/plain"}});
-    assert_eq!(crate::server::json_of(run(&executor(block), json!({"id": 7})).await), json!([1, 2]));
+    assert_eq!(crate::runs::json_of(run(&executor(block), json!({"id": 7})).await), json!([1, 2]));
     assert_eq!((server.last().path.as_str(), server.last().body.len()), ("/7", 0));
 }
 
@@ -135,13 +136,13 @@ async fn a_cancelled_job_ends_its_connection_and_the_executor_goes_on() {
     }
     context.cancel.cancel();
     assert!(matches!(running.await.unwrap(), Outcome::Interrupted(Interruption::Stopping)));
-    assert_eq!(crate::server::json_of(run(&executor, json!("now")).await), 1);
+    assert_eq!(crate::runs::json_of(run(&executor, json!("now")).await), 1);
 }
 
 #[tokio::test]
 async fn calls_go_through_a_proxy_where_one_is_named() {
     let proxy = Server::start(|_, _| ok("\"through\"")).await;
     let executor = executor(json!({"url": "http://example.invalid/a", "proxy": proxy.url("")}));
-    assert_eq!(crate::server::json_of(run(&executor, json!(1)).await), "through");
+    assert_eq!(crate::runs::json_of(run(&executor, json!(1)).await), "through");
     assert_eq!(proxy.last().path, "http://example.invalid/a");
 }

@@ -13,7 +13,8 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use windlass::executors::http::HttpExecutor;
 use windlass::outcome::Class;
 
-use crate::server::{Server, failure_of, json_of, ok, run};
+use crate::runs::{failure_of, json_of, run};
+use crate::wire::{Server, ok};
 
 /// An authority of our own, a server's pair and a client's pair, as files.
 fn issue(folder: &Path) {

@@ -90,7 +90,7 @@ impl Inspection<'_> {
         let (workers, concurrency) = match &executor.kind {
             ExecutorKind::Command(command) => (command.workers, command.concurrency),
             ExecutorKind::Python(python) => (python.workers, python.concurrency),
-            ExecutorKind::Http(_) => return,
+            ExecutorKind::Http(_) | ExecutorKind::Lambda(_) => return,
         };
         self.at_least_one(&["executors", name, kind, "workers"], workers as u64, "no job could run");
         self.at_least_one(&["executors", name, kind, "concurrency"], concurrency as u64, "no job could run");

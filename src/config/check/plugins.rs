@@ -23,6 +23,19 @@ impl Inspection<'_> {
                     self.endpoint(name, http);
                     continue;
                 }
+                ExecutorKind::Lambda(lambda) => {
+                    self.is_built(name, "lambda");
+                    for (key, why, fix) in lambda.faults() {
+                        self.error(&at(key), why, fix);
+                    }
+                    for (key, secret) in lambda.credentials.iter().flat_map(|keys| keys.each()) {
+                        if let Err(why) = secret.read(&self.source.base) {
+                            let path = ["executors", name, "lambda", "credentials", key];
+                            self.warn(&path, why, "it must be there when the worker starts");
+                        }
+                    }
+                    continue;
+                }
             };
             if let Err((why, fix)) = found {
                 self.error(&at(key), why, fix);
@@ -75,13 +88,17 @@ impl Inspection<'_> {
         }
     }
 
+    fn is_built(&mut self, name: &str, kind: &str) {
+        if !built(kind) {
+            let fix = format!("use one that was built with --features {kind}");
+            self.error(&["executors", name, kind], format!("this build of windlass has no {kind}"), fix);
+        }
+    }
+
     /// What can be known of an endpoint without a call.
     fn endpoint(&mut self, name: &str, http: &HttpConfig) {
         let at = |key| ["executors", name, "http", key];
-        if !built("http") {
-            let fix = "use one that was built with --features http";
-            self.error(&["executors", name, "http"], "this build of windlass has no http", fix);
-        }
+        self.is_built(name, "http");
         for Fault { key, why, fix } in http.faults() {
             self.error(&at(key), why, fix);
         }

@@ -2,22 +2,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
-use windlass::executors::http::HttpExecutor;
-use windlass::executors::http::config::HttpConfig;
-use windlass::job::decode::{Decoding, Received, decode};
-use windlass::job::{Job, Message, Origin};
-use windlass::outcome::{Failure, Outcome, Output};
-use windlass::ports::{Context, Executor as _};
-
-/// Longer than any test takes.
-pub const LONG: Duration = Duration::from_secs(60);
-/// For calls whose answer never comes.
-pub const SHORT: Duration = Duration::from_millis(500);
 
 /// One request as it came.
 #[derive(Clone, Debug)]
@@ -33,7 +20,7 @@ impl Seen {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    pub fn json(&self) -> Value {
+    pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 }
@@ -193,39 +180,4 @@ pub fn answer(status: u16, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> 
 
 pub fn ok(body: &str) -> Act {
     Act::Say(answer(200, &[("content-type", "application/json")], body))
-}
-
-pub fn executor(block: Value) -> Arc<HttpExecutor> {
-    let config: HttpConfig = serde_json::from_value(block).unwrap();
-    HttpExecutor::new(&config, std::path::Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap()
-}
-
-pub fn job(data: &Value) -> Job {
-    let body = json!({"id": "job-1", "type": "suite.job", "key": "k", "data": data}).to_string();
-    let received = Received { origin: Origin::default(), published: None, now: jiff::Timestamp::now() };
-    decode(&Message::of(body), &Decoding::Envelope, &received).unwrap()
-}
-
-pub async fn run(executor: &Arc<HttpExecutor>, data: Value) -> Outcome {
-    run_for(executor, data, LONG).await
-}
-
-pub async fn run_for(executor: &Arc<HttpExecutor>, data: Value, timeout: Duration) -> Outcome {
-    let context = Context::new("job-1".into(), "suite".into(), timeout);
-    tokio::time::timeout(LONG, executor.execute(&job(&data), &context)).await.expect("no outcome at all")
-}
-
-pub fn json_of(outcome: Outcome) -> Value {
-    match outcome {
-        Outcome::Done(Output::Json(text)) => serde_json::from_slice(&text).unwrap(),
-        Outcome::Done(Output::Nothing) => Value::Null,
-        other => panic!("not done with JSON: {other:?}"),
-    }
-}
-
-pub fn failure_of(outcome: Outcome) -> Failure {
-    match outcome {
-        Outcome::Failed(failure) => failure,
-        other => panic!("not failed: {other:?}"),
-    }
 }
