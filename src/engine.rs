@@ -15,6 +15,7 @@ mod order;
 pub mod parking;
 mod places;
 pub mod pool;
+mod reply;
 pub mod routes;
 pub mod running;
 pub mod screen;

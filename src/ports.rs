@@ -40,6 +40,11 @@ pub trait Queue: Send + Sync {
     /// the same; one that still lies there when it is due goes back into the queue itself. What is transferred from
     /// there goes where it would go from the queue.
     fn parked(&self, name: &str) -> Arc<dyn Queue>;
+    /// Where the sender of a message wants the result of its job, on kinds whose messages can ask for it. A sender that is
+    /// gone is [`QueueError::Refused`].
+    fn reply_to(&self, _message: &Message) -> Option<Arc<dyn Sink>> {
+        None
+    }
     /// The names of the places that have held jobs.
     async fn places(&self) -> Result<Vec<Arc<str>>, QueueError>;
     /// Whether nothing is left here to be taken, but for what somebody holds. Asked of places: newer jobs wait for it, so

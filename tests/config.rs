@@ -53,3 +53,19 @@ fn every_mistake_of_a_file_is_told_at_once() {
     insta::assert_snapshot!(text);
     assert_eq!(load(Some(mistakes)).unwrap_err().problems, checked.problems);
 }
+
+#[test]
+fn docker_compose_offers_the_servers_of_the_tests_on_loopback_only() {
+    let compose: serde_json::Value = serde_saphyr::from_str(&fs::read_to_string("docker-compose.yml").unwrap()).unwrap();
+    let services = compose["services"].as_object().expect("services");
+    for script in fs::read_dir("servers").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()) {
+        let offered = script.contains('.') || services.contains_key(&script);
+        assert!(offered, "servers/{script} has no counterpart");
+    }
+    for (name, service) in services {
+        let image = service["image"].as_str().expect("an image");
+        assert!(image.rsplit_once(':').is_some_and(|(_, tag)| tag != "latest"), "{name}: {image} is another one tomorrow");
+        let ports = service["ports"].as_array().expect("ports");
+        assert!(ports.iter().all(|port| port.as_str().is_some_and(|port| port.starts_with("127.0.0.1:"))), "{name}: {ports:?}");
+    }
+}

@@ -11,7 +11,10 @@ mod desk;
 mod faults;
 #[path = "rabbitmq/marks.rs"]
 mod marks;
+#[path = "rabbitmq/replies.rs"]
+mod replies;
 #[path = "rabbitmq/sentences.rs"]
 mod sentences;
 #[path = "rabbitmq/server.rs"]
 mod server;
+mod support;

@@ -99,6 +99,7 @@ impl Pool {
         let exit = route.and_then(|route| route.results.as_ref()).or(self.results.as_ref());
         let message = event::completed(job, &self.name, output, self.shared.clock.now());
         let event = message.body.clone();
+        let answer = held.feed.queue.reply_to(&held.message).map(|sender| (sender, message.clone()));
         if let Some(exit) = exit {
             let outgoing = Outgoing { message, id: Some(event::end_id(job, "completed").into()), ..Outgoing::default() };
             if let Some(why) = Box::pin(self.publish(exit, outgoing, &mut held.lease)).await? {
@@ -110,6 +111,9 @@ impl Pool {
             && let Some(why) = Box::pin(self.follow(then, output, job, &mut held)).await?
         {
             return Box::pin(self.done_in_vain(&why, job, route, held)).await;
+        }
+        if let Some((sender, event)) = answer {
+            Box::pin(self.reply(sender, (event, event::end_id(job, "completed")), &mut held)).await?;
         }
         let leave = Leave::Ack(self.ending(End::Completed, Some(event)));
         if self.remembers(job, route) {
@@ -148,6 +152,9 @@ impl Pool {
         let document = Bytes::from(self.document(&grave, &life, &held).to_json());
         let event = event::failed(grave.job, &self.name, &document, self.shared.clock.now());
         let kept = event.body.clone();
+        if let Some(sender) = held.feed.queue.reply_to(&held.message) {
+            self.reply(sender, (event.clone(), event::end_id(grave.job, "failed")), &mut held).await?;
+        }
         if let Some(exit) = grave.route.and_then(|route| route.results.as_ref()).or(self.results.as_ref()) {
             let outgoing =
                 Outgoing { message: event, id: Some(event::end_id(grave.job, "failed").into()), ..Outgoing::default() };

@@ -173,6 +173,7 @@ impl Pool {
         life.suspect = true;
         while let Err(error) = held.lease.receipt.mark(&life).await {
             tracing::warn!(job = %job.id, "cannot write its start mark: {error}; trying again");
+            held.feed.state().trouble = Some((self.shared.clock.now(), format!("a suspect waits for its start mark: {error}")));
             if self.while_leased(&mut held.lease, self.pause(1)).await.is_err() {
                 return false;
             }

@@ -8,6 +8,7 @@ mod marks;
 mod place;
 mod publisher;
 mod receipt;
+mod reply;
 mod shelf;
 mod source;
 mod system;
@@ -21,12 +22,14 @@ use std::sync::{Arc, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 
+use crate::job::Message;
 use crate::ports::{Admin, Capabilities, Order, Outgoing, Part, Queue, QueueError, Sink, Sort, Source};
 use crate::queues::letters::desk::Desk;
 use config::RabbitmqConfig;
 use dead::DeadLetters;
 use place::PlaceSource;
 use receipt::Issuer;
+use reply::Reply;
 use source::RabbitmqSource;
 use system::System;
 use topology::{Role, Wanted};
@@ -145,6 +148,10 @@ impl Queue for RabbitmqQueue {
 
     async fn places(&self) -> Result<Vec<Arc<str>>, QueueError> {
         Ok(self.known_places().into_iter().collect())
+    }
+
+    fn reply_to(&self, message: &Message) -> Option<Arc<dyn Sink>> {
+        Some(Arc::new(Reply::to(&self.system, message)?))
     }
 
     async fn drained(&self) -> Result<bool, QueueError> {

@@ -44,6 +44,7 @@ metrics! {
     FENCED_ACKS "fenced_acks_total" "Settlements that came after the lease was lost and changed nothing."
     LEASES_LOST "leases_lost_total" "Leases that could not be renewed in time."
     DISCARDED "discarded_total" "Jobs that were ended without a run or a dead letter, by what discarded them."
+    REPLIES "replies_total" "Results sent to the senders of jobs that asked for them: confirmed, or unroutable."
     GIVEN_BACK "given_back_total" "Deliveries given back to their queue without an attempt."
 
     // by pool and queue, by pool and exit

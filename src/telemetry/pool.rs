@@ -1,8 +1,8 @@
 //! What is counted of one pool: its slots, what it waits for, its sources and its exits.
 
 use super::names::{
-    DELIVERIES, DISCARDED, FENCED_ACKS, GIVEN_BACK, LEASES_LOST, PUBLISH_RETRIES, PUBLISHED, SLOTS, SLOTS_USED, SOURCE_ERRORS,
-    WAITING, WAITS,
+    DELIVERIES, DISCARDED, FENCED_ACKS, GIVEN_BACK, LEASES_LOST, PUBLISH_RETRIES, PUBLISHED, REPLIES, SLOTS, SLOTS_USED,
+    SOURCE_ERRORS, WAITING, WAITS,
 };
 use super::recorder::{Counter, Family, Gauge, Labels, Registry};
 
@@ -103,6 +103,7 @@ pub struct PoolMetrics {
     pub given_back: Counter,
     waits: [(Gauge, Counter); 13],
     discarded: Family<4>,
+    replies: Family<2>,
 }
 
 /// The metrics of one source of a pool.
@@ -135,6 +136,7 @@ impl PoolMetrics {
             given_back: registry.counter(&GIVEN_BACK, &labels),
             waits: Wait::ALL.map(wait),
             discarded: Family::new(registry, &DISCARDED, &labels, "by"),
+            replies: Family::new(registry, &REPLIES, &labels, "result"),
             registry: registry.clone(),
             labels,
         }
@@ -165,6 +167,12 @@ impl PoolMetrics {
         let word = by.split(' ').next().unwrap_or_default();
         let index = DISCARDED_BY.iter().position(|known| *known == word).unwrap_or(DISCARDED_BY.len() - 1);
         self.discarded.at(index, DISCARDED_BY[index]).increment(1);
+    }
+
+    /// Counts a result for the sender of its job.
+    pub fn replied(&self, confirmed: bool) {
+        let word = if confirmed { "confirmed" } else { "unroutable" };
+        self.replies.at(usize::from(confirmed), word).increment(1);
     }
 
     /// Take it once, at start.

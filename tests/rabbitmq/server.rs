@@ -93,7 +93,8 @@ pub async fn one(source: &mut Box<dyn Source>) -> Delivery {
 
 pub async fn ack(delivery: Delivery) -> Settled {
     let ending = Ending { end: End::Completed, event: None, at: Timestamp::now() };
-    delivery.receipt.ack(ending).await.map_err(|unsettled| unsettled.error).unwrap()
+    let acked = tokio::time::timeout(LONG, delivery.receipt.ack(ending)).await.expect("the acknowledgement does not pass");
+    acked.map_err(|unsettled| unsettled.error).unwrap()
 }
 
 /// Sends until it is confirmed.

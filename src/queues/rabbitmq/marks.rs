@@ -17,6 +17,9 @@ use crate::ports::QueueError;
 /// A mark that nobody has looked at for so long is nobody's.
 const FORGOTTEN: i64 = 7 * 24 * 3600 * 1000;
 
+/// What stands between a queue's name and that of a mark beside it.
+const MARK: &str = ".mark.";
+
 /// What a mark says.
 #[derive(Serialize, Deserialize)]
 struct Written {
@@ -39,7 +42,7 @@ pub(super) fn name(queue: &str, item: &Item) -> String {
         identity.extend_from_slice(&part.len().to_le_bytes());
         identity.extend_from_slice(part);
     }
-    format!("{queue}.mark.{:032x}", xxhash_rust::xxh3::xxh3_128(&identity))
+    format!("{queue}{MARK}{:032x}", xxhash_rust::xxh3::xxh3_128(&identity))
 }
 
 fn arguments() -> FieldTable {
@@ -56,12 +59,34 @@ fn arguments() -> FieldTable {
 /// Why it is not written, or not known to be.
 pub(super) async fn write(system: &System, name: &str, life: &Life, deliveries: u32) -> Result<(), QueueError> {
     let channel = system.sending.channel().await?;
-    let declared = topology::declare(&channel, name, arguments()).await;
-    declared.map_err(|error| trouble::doing(&format!("the mark {name:?}"), &error))?;
+    topology::declare(&channel, name, arguments()).await.map_err(|error| refused(name, &error))?;
     // values of plain types cannot fail to be written
     let body = serde_json::to_vec(&Written { life: life.clone(), deliveries }).unwrap_or_default();
     let to = To { exchange: "", routing_key: name, queue: name };
     system.publisher.publish(&system.sending, to, BasicProperties::default().with_delivery_mode(2), &body).await
+}
+
+fn refused(name: &str, error: &lapin::Error) -> QueueError {
+    if !trouble::is(error, AMQPSoftError::ACCESSREFUSED) {
+        return trouble::doing(&format!("the mark {name:?}"), error);
+    }
+    let queue = name.rsplit_once(MARK).map_or(name, |(queue, _)| queue);
+    QueueError::Unavailable(format!(
+        "the user may not make the queues {queue}{MARK}…, which tell a job that kills its worker from the others: such a job waits \
+         for ever; let the user configure, write and read them (rabbitmqctl set_permissions)"
+    ))
+}
+
+/// Says whether marks can be written, before the first must be.
+///
+/// # Errors
+/// A sentence with the fix.
+pub(super) async fn try_out(system: &System, queue: &str) -> Result<(), QueueError> {
+    let name = format!("{queue}{MARK}try");
+    let channel = system.sending.channel().await?;
+    topology::declare(&channel, &name, arguments()).await.map_err(|error| refused(&name, &error))?;
+    remove(system, &name).await;
+    Ok(())
 }
 
 /// Reads a mark; none when there is none.

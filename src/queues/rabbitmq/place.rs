@@ -91,7 +91,7 @@ impl Source for PlaceSource {
             }
             let issuer = self.issuer.clone();
             let changed = issuer.shelf.changed.notified();
-            issuer.look_for_marks().await?;
+            issuer.look_for_marks(1).await?;
             let taken = issuer.shelf.take(Room { jobs: 1, ..room });
             if !taken.is_empty() {
                 self.pause = SOON;

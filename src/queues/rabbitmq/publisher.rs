@@ -16,6 +16,8 @@ const SILENCE: Duration = Duration::from_secs(15);
 /// One channel with confirms, made anew when it is gone.
 #[derive(Default)]
 pub(super) struct Publisher {
+    /// Where messages go that their sender's word leads to: what the server will not take is refused, not tried again.
+    hearsay: bool,
     channel: Mutex<Option<Channel>>,
     /// Held by whoever opens one; the others wait for it.
     opening: tokio::sync::Mutex<()>,
@@ -32,6 +34,11 @@ pub(super) struct To<'a> {
 }
 
 impl Publisher {
+    /// One that goes by the word of senders.
+    pub fn by_hearsay() -> Self {
+        Publisher { hearsay: true, ..Publisher::default() }
+    }
+
     /// Resolves when the server has confirmed that a queue holds the message.
     ///
     /// # Errors
@@ -46,11 +53,15 @@ impl Publisher {
         // an unroutable message comes back inside a confirm
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let published = channel.basic_publish(to.exchange.into(), to.routing_key.into(), options, body, properties).await;
-        let confirm = published.map_err(|error| trouble::doing(&what(), &error))?;
+        let failed = |error: lapin::Error| match trouble::doing(&what(), &error) {
+            QueueError::Unavailable(why) if self.hearsay && trouble::said(&error).is_some() => QueueError::Refused(why),
+            failed => failed,
+        };
+        let confirm = published.map_err(failed)?;
         tokio::pin!(confirm);
         let confirmation = loop {
             match tokio::time::timeout(SILENCE, &mut confirm).await {
-                Ok(confirmation) => break confirmation.map_err(|error| trouble::doing(&what(), &error))?,
+                Ok(confirmation) => break confirmation.map_err(failed)?,
                 Err(_) => tracing::warn!(
                     "{}: no confirm for {SILENCE:?}: the queue may have lost its majority, or {} be out of \
                     memory or disk; waiting on",
@@ -61,6 +72,9 @@ impl Publisher {
         };
         match confirmation {
             Confirmation::Ack(None) => Ok(()),
+            Confirmation::Ack(Some(back)) | Confirmation::Nack(Some(back)) if self.hearsay => {
+                Err(QueueError::Refused(format!("queue {:?} cannot be reached ({})", to.queue, back.reply_text)))
+            }
             Confirmation::Ack(Some(back)) | Confirmation::Nack(Some(back)) => Err(returned(to, &back)),
             Confirmation::Nack(None) => Err(QueueError::Unavailable(format!(
                 "{} refuses the message: it is full (x-overflow: reject-publish), or cannot keep it now",

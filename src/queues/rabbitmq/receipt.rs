@@ -16,6 +16,9 @@ use super::wire;
 use crate::job::{JOB_HEADER, Life, Origin};
 use crate::ports::{Delivery, Ending, QueueError, Receipt, Settled, Transfer, Unsettled};
 
+/// Marks that are looked for at once.
+const MARKS_AT_ONCE: usize = 32;
+
 /// What all receipts of one source share.
 pub(super) struct Issuer {
     pub system: Arc<System>,
@@ -87,16 +90,18 @@ impl Issuer {
         self.shelf.put(item, came.due, Timestamp::now());
     }
 
-    /// Looks for the marks of what was delivered before.
+    /// Looks for the marks of those of the next `jobs` messages that were delivered before, many at once: after a crash that
+    /// is every one.
     ///
     /// # Errors
     /// When the server cannot be asked.
-    pub async fn look_for_marks(&self) -> Result<(), QueueError> {
-        while let Some((turn, name)) = self.shelf.unknown() {
+    pub async fn look_for_marks(&self, jobs: usize) -> Result<(), QueueError> {
+        let looks = self.shelf.unknown(jobs.min(MARKS_AT_ONCE)).into_iter().map(|(turn, name)| async move {
             let found = marks::read(&self.system, &name).await?;
             self.shelf.looked(turn, &name, found);
-        }
-        Ok(())
+            Ok(())
+        });
+        futures_util::future::try_join_all(looks).await.map(|_| ())
     }
 
     pub fn deliver(self: &Arc<Self>, taken: Vec<(Turn, Item)>) -> Vec<Delivery> {

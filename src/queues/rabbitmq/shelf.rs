@@ -153,13 +153,14 @@ impl Shelf {
         self.inner().early.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// The first of the messages whose mark must be looked for before it goes.
-    pub fn unknown(&self) -> Option<(Turn, String)> {
+    /// Those of the first so many messages whose mark must be looked for before they go.
+    pub fn unknown(&self, among: usize) -> Vec<(Turn, String)> {
         let inner = self.inner();
-        inner.ready.iter().find_map(|(number, item)| match &item.mark {
+        let unknown = inner.ready.iter().take(among).filter_map(|(number, item)| match &item.mark {
             Mark::Unknown(name) => Some((Turn { channel: inner.channel, number: *number }, name.clone())),
             _ => None,
-        })
+        });
+        unknown.collect()
     }
 
     /// Notes the mark that was found.

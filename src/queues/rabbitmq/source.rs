@@ -198,7 +198,7 @@ impl Source for RabbitmqSource {
             if let Err(why) = self.collect() {
                 return Err(self.lost(why).await);
             }
-            issuer.look_for_marks().await?;
+            issuer.look_for_marks(room.jobs).await?;
             let taken = issuer.shelf.take(room);
             if !taken.is_empty() {
                 return Ok(issuer.deliver(taken));

@@ -11,7 +11,7 @@ use super::link::Link;
 use super::publisher::{Publisher, To};
 use super::receipt::Issuer;
 use super::topology::{Role, Topology, Wanted, depth};
-use super::{delays, wire};
+use super::{delays, marks, wire};
 use crate::clock::between;
 use crate::ports::{Found, Outgoing, QueueError};
 
@@ -22,6 +22,8 @@ pub(super) struct System {
     /// Everything else.
     pub sending: Link,
     pub publisher: Publisher,
+    /// For results that senders have asked for. A channel of its own: the server closes one for a name that it does not like.
+    pub answers: Publisher,
     pub topology: Topology,
     /// The places beside the queue that were sent to.
     pub places: Mutex<BTreeSet<Arc<str>>>,
@@ -37,6 +39,7 @@ impl System {
             taking: Link::new(config, password, "takes")?,
             sending: Link::new(config, password, "sends")?,
             publisher: Publisher::default(),
+            answers: Publisher::by_hearsay(),
             topology: Topology::new(&config.delays),
             places: Mutex::default(),
             issuers: Mutex::default(),
@@ -90,7 +93,13 @@ impl System {
     /// # Errors
     /// When the queue itself is missing, or the server cannot be asked.
     pub async fn check(&self, wanted: &Wanted) -> Result<(), QueueError> {
-        if self.config.topology != Policy::Check || !matches!(wanted.role, Role::Jobs { .. }) {
+        if !matches!(wanted.role, Role::Jobs { .. }) {
+            return Ok(());
+        }
+        if let Err(error) = marks::try_out(self, &wanted.name).await {
+            tracing::warn!("{error}");
+        }
+        if self.config.topology != Policy::Check {
             return Ok(());
         }
         let dead = self.dead(&wanted.name);

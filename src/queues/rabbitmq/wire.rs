@@ -23,6 +23,9 @@ const KEY: &str = "windlass-key";
 const DUE: &str = "windlass-due";
 /// Of headers that are no text, what they were, as long as the message is in our hands.
 const TYPES: &str = "amqp-types";
+/// Where the sender of a message wants its result, and what it calls it.
+pub(super) const REPLY_TO: &str = "amqp-reply-to";
+pub(super) const CORRELATION_ID: &str = "amqp-correlation-id";
 /// What the properties are called among the headers.
 const PROPERTY: &str = "amqp-";
 /// The server adds its own frame around; one frame must hold all headers.
