@@ -111,6 +111,8 @@ pub struct Capabilities {
     pub exact_attempts: bool,
     pub honours_priority: bool,
     pub order: Order,
+    /// Whoever takes from it takes from its places too, and these keep its order, so that keys are in order through them.
+    pub parks_in_order: bool,
     /// Its source takes turns over the whole backlog and leaves out the strands that were shut.
     pub chooses: bool,
     /// The longest delay a message can be sent with; `None` is any.

@@ -13,6 +13,8 @@ mod expiry;
 mod faults;
 #[path = "engine/faulty.rs"]
 mod faulty;
+#[path = "engine/following.rs"]
+mod following;
 #[path = "engine/outages.rs"]
 mod outages;
 #[path = "engine/pipeline.rs"]

@@ -109,7 +109,11 @@ impl Work {
 impl Admitted {
     /// What decides when it runs; none when there is nothing to wait for.
     pub fn facts(&self) -> Option<Facts> {
-        let Work::Run(job, route) = &self.work else { return None };
+        let (job, route, leaves) = match &self.work {
+            Work::Run(job, route) => (job, route, false),
+            Work::Park(job, route, _) if route.keeps_order(job) => (job, route, true),
+            _ => return None,
+        };
         Some(Facts {
             queue: self.feed.name.clone(),
             tenant: job.tenant.clone(),
@@ -118,6 +122,8 @@ impl Admitted {
             priority: job.priority,
             key: job.key.clone(),
             suspect: self.unsettled > SUSPICION && !job.life.suspect,
+            older: self.feed.beside.is_some(),
+            leaves,
             rules: route.rules.clone(),
         })
     }
@@ -143,6 +149,7 @@ impl Pool {
             },
             Err(malformed) => Work::Bury(malformed),
         };
+        self.came_out(feed, &work);
         let lease = Leased::Here(Lease { receipt, renew_at: Instant::now() + self.shared.lease / 3 });
         let feed = feed.clone();
         Admitted { feed, message, lease, received, unsettled, work, cancelled: None, failing: Duration::ZERO, bytes, pass: None }
@@ -157,7 +164,7 @@ impl Pool {
             return Work::Refuse(job, Failure::new(Class::Rejected, message));
         }
         if let Some(route) = self.routes.load().find(&job.kind, job.version.as_deref()) {
-            return self.work_on(job, route.clone(), feed.beside.is_some());
+            return self.work_on(job, route.clone(), feed);
         }
         let version = job.version.as_ref().map(|version| format!(" version {version}")).unwrap_or_default();
         let message = format!("no route matches the type {:?}{version}", job.kind);

@@ -33,6 +33,10 @@ impl Pool {
             head.failing += between(now, *at);
         }
         let verdict = retry::in_order(verdict, head.failing, head.route.order_hold);
+        if self.must_leave(&verdict, &head, &held.feed) {
+            self.leave_lane(&verdict, &head, held).await;
+            return None;
+        }
         match verdict {
             Verdict::Retry { at, ref life } | Verdict::Park { at, ref life, .. } => {
                 let until = Instant::now() + between(now, at);
@@ -54,7 +58,7 @@ impl Pool {
     }
 
     /// Writes the next life over the held message; none when the job has to be given up.
-    async fn rewrite(&self, life: &Life, head: &Head, mut held: Held) -> Option<Held> {
+    pub(super) async fn rewrite(&self, life: &Life, head: &Head, mut held: Held) -> Option<Held> {
         let mut failures = 0;
         while let Err(error) = held.lease.receipt.mark(life).await {
             failures += 1;

@@ -35,10 +35,12 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// What a pool knows of the places beside its queues.
 #[derive(Default)]
 pub struct Parking {
-    places: Places,
+    pub(super) places: Places,
     exits: Mutex<HashMap<PlaceKey, Arc<Exit>>>,
     /// By queue: when one of its jobs is looked at again although all its routes are shut.
     looks: Mutex<HashMap<Arc<str>, Instant>>,
+    /// The places of executors that no route names any more.
+    gone: Mutex<HashSet<PlaceKey>>,
     /// Names the round in which jobs without a route are matched again; 0 is none.
     round: AtomicI64,
 }
@@ -51,6 +53,12 @@ pub struct Beside {
 }
 
 impl Parking {
+    fn are_gone<'a>(&self, queue: &Arc<str>, places: impl Iterator<Item = &'a Arc<str>>) {
+        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        gone.retain(|(of, _)| of != queue);
+        gone.extend(places.map(|place| (queue.clone(), place.clone())));
+    }
+
     fn next_look(&self) -> Option<Instant> {
         let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
         looks.values().copied().filter(|until| *until > Instant::now()).min()
@@ -62,6 +70,13 @@ impl Parking {
 
     fn looked(&self, queue: &Arc<str>) {
         self.looks.lock().unwrap_or_else(PoisonError::into_inner).insert(queue.clone(), Instant::now() + LOOK_AGAIN);
+    }
+
+    /// Whether jobs of a queue are being matched again.
+    pub(super) fn matches_again(&self, queue: &Arc<str>) -> bool {
+        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let unrouted = self.round().map(|_| (queue.clone(), NO_ROUTE.into()));
+        gone.iter().filter(|(of, _)| of == queue).chain(&unrouted).any(|(queue, place)| self.places.holds(queue, place))
     }
 
     fn round(&self) -> Option<i64> {
@@ -89,6 +104,7 @@ impl Pool {
     pub(super) async fn open_places(&self, intakes: &mut VecDeque<Intake>) -> Arc<Routes> {
         let routes = self.routes.load_full();
         let guards = guards(&routes);
+        self.parking.places.lose_count();
         let first = intakes.iter().all(|intake| intake.feed.beside.is_none());
         intakes.retain(|intake| intake.feed.beside.is_none());
         for feed in &self.feeds {
@@ -108,6 +124,7 @@ impl Pool {
             let known = guards.iter().map(|guard| (guard.name.clone(), Some(guard.clone())));
             let gone = held.into_iter().filter(|place| guards.iter().all(|guard| guard.name != *place));
             let mut places: HashMap<Arc<str>, Option<Arc<Guard>>> = gone.map(|place| (place, None)).collect();
+            self.parking.are_gone(&feed.name, places.keys().filter(|place| ***place != *NO_ROUTE));
             places.insert(NO_ROUTE.into(), None);
             places.extend(known);
             intakes.extend(
@@ -121,6 +138,7 @@ impl Pool {
     /// How much of `room` a feed may use now; none while nothing is to be taken of it.
     pub(super) fn room_by_guards(&self, feed: &Feed, room: Room, routes: &Routes) -> Option<Room> {
         let jobs = match &feed.beside {
+            None if self.is_matched_again(feed, routes) => 0,
             None if self.is_shut(feed, routes) => self.probes(feed, routes).max(self.looks(feed, routes)),
             None => usize::MAX,
             Some(Beside { guard: Some(guard), .. }) => guard.wants(feed.waiting.jobs() as usize),
@@ -200,12 +218,16 @@ impl Pool {
     }
 
     /// What is to be done with a job that has a route.
-    pub(super) fn work_on(&self, job: Box<Job>, route: Arc<Route>, beside: bool) -> Work {
-        let shut = route.rules.guard.as_ref().filter(|_| !route.keeps_order(&job)).and_then(|guard| {
-            let probing = beside && guard.phase() != Some(Phase::Open);
-            guard.shut().filter(|_| !probing)
-        });
-        match shut {
+    pub(super) fn work_on(&self, job: Box<Job>, route: Arc<Route>, feed: &Feed) -> Work {
+        let why = if route.keeps_order(&job) {
+            self.must_follow(&job, &route, feed)
+        } else {
+            route.rules.guard.as_ref().and_then(|guard| {
+                let probing = feed.beside.is_some() && guard.phase() != Some(Phase::Open);
+                guard.shut().filter(|_| !probing)
+            })
+        };
+        match why {
             Some(why) => Work::Park(job, route, why),
             None => Work::Run(job, route),
         }
@@ -221,7 +243,9 @@ impl Pool {
         held: Held,
     ) -> Option<(Admitted, Instant)> {
         let moment = self.moment(Duration::ZERO);
-        let verdict = match self.before(job, &route.policy, None) {
+        // in its queue with its time it would be behind those that wait for it
+        let early = |verdict: &Verdict| matches!(verdict, Verdict::Retry { .. }) && route.keeps_order(job);
+        let verdict = match self.before(job, &route.policy, None).filter(|verdict| !early(verdict)) {
             Some(verdict) => verdict,
             None => retry::decide(why.into(), job, &route.policy, &moment),
         };
@@ -231,7 +255,8 @@ impl Pool {
             Some(beside) => guard.is_some_and(|guard| guard.name == beside.place),
             None => self.is_shut(&held.feed, &self.routes.load()) && !self.wants_probe(&held.feed, route),
         };
-        if stays && matches!(verdict, Verdict::Park { .. }) {
+        // behind it in its lane others wait that must not pass it, so that it leaves before them
+        if stays && !route.keeps_order(job) && matches!(verdict, Verdict::Park { .. }) {
             match &held.feed.beside {
                 Some(beside) => self.parking.places.changed(&held.feed.name, &beside.place),
                 None => {
@@ -248,30 +273,31 @@ impl Pool {
     }
 
     /// Where a job waits beside its queue; none when it waits in the queue itself.
-    fn place_of(&self, reason: Class, route: Option<&Route>) -> Option<Arc<str>> {
+    fn place_of(&self, reason: Class, job: &Job, route: Option<&Route>) -> Option<Arc<str>> {
         match reason {
             Class::NoRoute => Some(NO_ROUTE.into()),
             Class::Unavailable | Class::Misconfigured => {
-                let guard = route?.rules.guard.as_ref()?;
-                guard.shut().map(|_| guard.name.clone())
+                let (route, guard) = (route?, route?.rules.guard.as_ref()?);
+                (guard.shut().is_some() || route.keeps_order(job)).then(|| guard.name.clone())
             }
             _ => None,
         }
     }
 
     /// Carries out [`Verdict::Park`].
-    pub(super) async fn park(&self, verdict: &Verdict, route: Option<&Route>, held: Held) -> Result<Settled, GivenUp> {
+    pub(super) async fn park(&self, verdict: &Verdict, job: &Job, route: Option<&Route>, held: Held) -> Result<Settled, GivenUp> {
         let Verdict::Park { reason, at, until, life } = verdict else { return Err(GivenUp::Stopping) };
         let (at, until, mut life) = (*at, *until, life.clone());
-        let Some(place) = self.place_of(*reason, route) else { return self.later(at, life, held).await };
+        let Some(place) = self.place_of(*reason, job, route) else { return self.later(at, life, held).await };
         (life.due, life.generation) = (None, life.generation + 1);
         if let Some(park) = &mut life.park {
             park.round = self.parking.round().filter(|_| *reason == Class::NoRoute);
         }
-        let feed = held.feed.clone();
-        self.parking.places.coming(&feed.name, &place);
+        let (feed, keyed) = (held.feed.clone(), route.and_then(|route| route.keyed(job)));
+        self.parking.places.coming(&feed.name, &place, keyed.as_ref());
         let settled = self.move_into(&place, until, life, held).await;
-        self.parking.places.arrived(&feed.name, &place);
+        let stayed = keyed.filter(|_| !matches!(settled, Ok(Settled::Done)));
+        self.parking.places.arrived(&feed.name, &place, stayed.as_ref());
         settled
     }
 
@@ -310,6 +336,8 @@ impl Pool {
                 let now: Vec<Option<Phase>> = watched.iter().map(|(guard, _)| guard.phase()).collect();
                 if now != phases {
                     self.ask_all(&watched);
+                    let open = watched.iter().zip(&now).filter(|(_, phase)| **phase == Some(Phase::Open));
+                    open.for_each(|((guard, _), _)| self.send_back(guard));
                     self.window.rearrange(|admitted| self.route_again(admitted));
                     phases = now;
                 }

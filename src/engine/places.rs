@@ -1,11 +1,15 @@
 //! Which places beside a pool's queues may hold jobs, until the queue itself says that one holds none.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use super::older::{Keyed, Older};
+use crate::job::Job;
 
 /// The queue is asked again so soon after something came out of a place.
 const SOON: Duration = Duration::from_millis(100);
@@ -20,6 +24,8 @@ pub(super) type PlaceKey = (Arc<str>, Arc<str>);
 #[derive(Default)]
 pub(super) struct Places {
     held: Mutex<HashMap<PlaceKey, Held>>,
+    /// How many there are.
+    known: AtomicUsize,
     sooner: Notify,
 }
 
@@ -31,6 +37,7 @@ struct Held {
     ask_at: Instant,
     /// Until the question after that one.
     wait: Duration,
+    older: Older,
 }
 
 /// A question about a place, as of when it was asked.
@@ -49,29 +56,67 @@ impl Places {
         self.lock().contains_key(&(queue.clone(), place.clone()))
     }
 
+    /// Whether a job must not pass older ones of its key there.
+    pub fn holds_older(&self, queue: &Arc<str>, place: &Arc<str>, job: &Job) -> bool {
+        if self.known.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let Some(job) = Keyed::new(job) else { return false };
+        self.lock().get(&(queue.clone(), place.clone())).is_some_and(|held| held.older.than(&job))
+    }
+
     /// There may be something in a place, or less than before: the queue is asked soon.
     pub fn changed(&self, queue: &Arc<str>, place: &Arc<str>) {
-        self.change(queue, place, |_| {});
+        self.change(queue, place, true, |_| {});
         self.sooner.notify_one();
     }
 
-    /// A job is on its way into a place, until [`Places::arrived`].
-    pub fn coming(&self, queue: &Arc<str>, place: &Arc<str>) {
-        self.change(queue, place, |held| held.coming += 1);
+    /// A job is on its way into a place, until [`Places::arrived`]; `keyed` if its key keeps its order.
+    pub fn coming(&self, queue: &Arc<str>, place: &Arc<str>, keyed: Option<&Keyed>) {
+        self.change(queue, place, false, |held| {
+            held.coming += 1;
+            if let Some(job) = keyed {
+                held.older.enters(job);
+            }
+        });
     }
 
-    pub fn arrived(&self, queue: &Arc<str>, place: &Arc<str>) {
-        self.change(queue, place, |held| held.coming = held.coming.saturating_sub(1));
+    /// It is there, or has stayed where it was.
+    pub fn arrived(&self, queue: &Arc<str>, place: &Arc<str>, stayed: Option<&Keyed>) {
+        self.change(queue, place, false, |held| {
+            held.coming = held.coming.saturating_sub(1);
+            if let Some(job) = stayed {
+                held.older.forget(job);
+            }
+        });
         self.sooner.notify_one();
     }
 
-    fn change(&self, queue: &Arc<str>, place: &Arc<str>, more: impl FnOnce(&mut Held)) {
+    /// A job whose key keeps its order was taken from a place.
+    pub fn taken(&self, queue: &Arc<str>, place: &Arc<str>, job: &Keyed) {
+        self.change(queue, place, true, |held| held.older.leaves(job));
+    }
+
+    /// It goes back there.
+    pub fn returns(&self, queue: &Arc<str>, place: &Arc<str>, job: &Keyed) {
+        self.change(queue, place, true, |held| held.older.returns(job));
+        self.sooner.notify_one();
+    }
+
+    /// Routes have changed: other keys keep their order now.
+    pub fn lose_count(&self) {
+        self.lock().values_mut().for_each(|held| held.older.lose_count());
+    }
+
+    /// `uncounted` says that there may be jobs in it already, if nothing is known of it.
+    fn change(&self, queue: &Arc<str>, place: &Arc<str>, uncounted: bool, more: impl FnOnce(&mut Held)) {
         let (now, mut places) = (Instant::now(), self.lock());
-        let new = Held { changes: 0, coming: 0, ask_at: now, wait: SOON };
-        let held = places.entry((queue.clone(), place.clone())).or_insert(new);
+        let new = || Held { changes: 0, coming: 0, ask_at: now, wait: SOON, older: Older::new(uncounted) };
+        let held = places.entry((queue.clone(), place.clone())).or_insert_with(new);
         held.changes += 1;
         (held.ask_at, held.wait) = (held.ask_at.min(now + SOON), SOON);
         more(held);
+        self.known.store(places.len(), Ordering::Relaxed);
     }
 
     /// The places to ask about now; waits until there are some.
@@ -106,6 +151,7 @@ impl Places {
         let same = places.get(&question.key).is_some_and(|held| held.coming == 0 && held.changes == question.changes);
         if same {
             places.remove(&question.key);
+            self.known.store(places.len(), Ordering::Relaxed);
         }
         same
     }
@@ -137,11 +183,11 @@ mod tests {
         let (places, (queue, place)) = (Places::default(), names());
         places.changed(&queue, &place);
         let question = places.questions().await.remove(0);
-        places.coming(&queue, &place);
+        places.coming(&queue, &place, None);
         assert!(!places.empty(&question), "a job is on its way");
         let asked = tokio::time::timeout(Duration::from_secs(60), places.questions()).await;
         assert!(asked.is_err(), "there is nothing to ask while one is on its way");
-        places.arrived(&queue, &place);
+        places.arrived(&queue, &place, None);
         assert!(!places.empty(&question), "one has come since");
         assert!(places.empty(&places.questions().await.remove(0)));
     }

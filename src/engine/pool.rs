@@ -139,6 +139,10 @@ impl Pool {
                 () = self.window.news() => continue,
                 () = self.look_again() => continue,
             };
+            if self.came_too_early(&feed, &routes) {
+                deliveries.into_iter().rev().for_each(drop); // given back, the last one first
+                continue;
+            }
             let deliveries = self.in_round(&feed, deliveries);
             feed.metrics.deliveries.increment(deliveries.len() as u64);
             let admit = |delivery: Delivery| {

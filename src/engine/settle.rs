@@ -57,7 +57,7 @@ impl Pool {
         let settled = match verdict {
             Verdict::Complete(output) => self.complete(output, job, route, held).await,
             Verdict::Retry { at, life } => Box::pin(self.later(*at, life.clone(), held)).await,
-            Verdict::Park { .. } => Box::pin(self.park(verdict, route, held)).await,
+            Verdict::Park { .. } => Box::pin(self.park(verdict, job, route, held)).await,
             Verdict::DeadLetter { reason, class, message, life } => {
                 Box::pin(self.bury(Grave { reason: *reason, class: *class, message, life, job, route }, held)).await
             }

@@ -33,6 +33,8 @@ use strands::Strands;
 use streams::{Party, Stream, StreamKey, Tenant};
 use timers::{Timer, Timers};
 
+/// Arrivals from queues count from here, those from places beside them from nothing: whatever order is kept, they go first.
+const NEWER: u64 = 1 << 48;
 /// A party that has come and gone is counted on to come back for this long.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
@@ -61,6 +63,10 @@ pub(super) struct Facts {
     pub key: Option<Arc<str>>,
     /// It may kill its worker: such jobs run one after another.
     pub suspect: bool,
+    /// It comes from a place beside its queue: it is older than what comes from the queue itself.
+    pub older: bool,
+    /// It only leaves for such a place, behind others of its key: no limit and no guard is asked.
+    pub leaves: bool,
     pub rules: Arc<Rules>,
 }
 
@@ -74,6 +80,8 @@ impl Facts {
 pub(super) struct Turns<T> {
     entries: Slab<Entry<T>>,
     arrivals: u64,
+    /// Of those from places beside queues.
+    older: u64,
     streams: Slab<Stream>,
     by_key: HashMap<StreamKey, usize>,
     tenants: HashMap<Party, Tenant>,
@@ -122,7 +130,8 @@ impl<T> Turns<T> {
     pub fn new(weights: std::collections::HashMap<Arc<str>, u32>, quota: usize) -> Self {
         Turns {
             entries: Slab::new(),
-            arrivals: 0,
+            arrivals: NEWER,
+            older: 0,
             streams: Slab::new(),
             by_key: HashMap::new(),
             tenants: HashMap::new(),
@@ -141,10 +150,11 @@ impl<T> Turns<T> {
         }
     }
 
-    /// Takes a job in, behind those of its stream and its key.
-    pub fn add(&mut self, facts: Facts, item: T, now: Instant) {
-        self.arrivals += 1;
-        let (arrival, stream, lane) = (self.arrivals, self.stream_of(&facts, now), self.lane_of(&facts));
+    /// Takes a job in, behind those of its stream and its key that are not newer.
+    pub fn add(&mut self, facts: Facts, item: T, now: Instant) -> usize {
+        let arrivals = if facts.older { &mut self.older } else { &mut self.arrivals };
+        *arrivals += 1;
+        let (arrival, stream, lane) = (*arrivals, self.stream_of(&facts, now), self.lane_of(&facts));
         self.enlist(stream);
         let id = self.entries.insert(Entry { item, facts, arrival, stream, lane, place: Place::Queue });
         self.arrived(stream);
@@ -155,6 +165,7 @@ impl<T> Turns<T> {
             Some(lane) => self.join_lane(lane, id),
             None => self.line_up(id),
         }
+        id
     }
 
     /// Whether more than one party is here, or was lately.
@@ -164,8 +175,7 @@ impl<T> Turns<T> {
 
     /// Takes a job in that was held until `until` as the head of its key.
     pub fn add_held(&mut self, facts: Facts, item: T, until: Instant, now: Instant) {
-        self.add(facts, item, now);
-        let Some((id, _)) = self.entries.iter().find(|(_, entry)| entry.arrival == self.arrivals) else { return };
+        let id = self.add(facts, item, now);
         if self.entries[id].lane.is_some() && self.entries[id].place == Place::Queue {
             self.unqueue(id);
             self.entries[id].place = Place::Held(self.timers.set(until, Timer::Entry(id)));
@@ -199,13 +209,14 @@ impl<T> Turns<T> {
         }
         let id = self.streams[stream].queue.front()?.1;
         if let Some(lane) = self.entries[id].lane
+            && !self.entries[id].facts.leaves
             && let Admission::At(at) = self.lanes[lane].gate.ask(now)
         {
             self.unqueue(id);
             self.pace(lane, id, at);
             return None;
         }
-        let guard = self.entries[id].facts.rules.guard.clone();
+        let guard = gates[0].and_then(|_| self.entries[id].facts.rules.guard.clone());
         let pass = guard.as_ref().and_then(|guard| guard.start(now));
         if let Some(gate) = gates[0].filter(|_| pass.is_none()) {
             self.wait_at(gate, stream, Admission::Full); // another pool was faster
@@ -224,7 +235,9 @@ impl<T> Turns<T> {
             self.gates[gate].users += 1;
         }
         if let Some(lane) = lane {
-            self.lanes[lane].gate.start(now);
+            if !facts.leaves {
+                self.lanes[lane].gate.start(now);
+            }
             self.promote(lane);
         }
         let guessed = self.charge(stream);
@@ -277,6 +290,14 @@ impl<T> Turns<T> {
     pub fn take_where(&mut self, is_it: impl Fn(&T) -> bool, now: Instant) -> Option<T> {
         let id = self.entries.iter().find(|(_, entry)| is_it(&entry.item))?.0;
         Some(self.remove(id, now).0)
+    }
+
+    /// Takes out every job that is asked for, the last one first.
+    pub fn take_all(&mut self, is_it: impl Fn(&T) -> bool, now: Instant) -> Vec<T> {
+        let asked = self.entries.iter().filter(|(_, entry)| is_it(&entry.item));
+        let mut ids: Vec<(u64, usize)> = asked.map(|(id, entry)| (entry.arrival, id)).collect();
+        ids.sort_unstable();
+        ids.into_iter().rev().map(|(_, id)| self.remove(id, now).0).collect()
     }
 
     fn remove(&mut self, id: usize, now: Instant) -> (T, Option<Instant>) {

@@ -1,6 +1,7 @@
 //! The admission window of a pool: jobs that were taken from queues and wait for their turn and a slot.
 
 mod appetite;
+mod taken;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -10,7 +11,6 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::admitted::{Admitted, Lease, Work};
-use super::guard::Pass;
 use super::pool::Feed;
 use super::running::Cancelled;
 use super::turns::{Ticket, Turns};
@@ -18,6 +18,7 @@ use crate::job::Job;
 use crate::ports::Strand;
 use crate::telemetry::Wait;
 use appetite::Pace;
+pub(super) use taken::Taken;
 
 /// The bounds of a window.
 #[derive(Clone, Debug)]
@@ -69,13 +70,6 @@ struct State {
     /// Jobs that came when every slot was taken, since the last time somebody asked.
     crowded: u64,
     closed: bool,
-}
-
-/// A slot, and the job in it. Dropping it frees the slot.
-pub(super) struct Taken<'a> {
-    window: &'a Window,
-    ticket: Option<Ticket>,
-    over: bool,
 }
 
 impl Window {
@@ -252,6 +246,16 @@ impl Window {
         }
     }
 
+    /// Takes out jobs that wait here, the last one first, so that a queue that takes back at its head has them in order.
+    pub(super) fn take_out(&self, which: impl Fn(&Admitted) -> bool) -> Vec<Admitted> {
+        let mut state = self.lock();
+        let out = state.turns.take_all(|admitted| which(admitted), Instant::now());
+        out.iter().for_each(|admitted| admitted.feed.waiting.remove(admitted.message.size()));
+        self.wake_slots(&state);
+        self.after(&mut state);
+        out.into_iter().map(|admitted| *admitted).collect()
+    }
+
     /// Ends a job that waits here as an operator asks; false when it does not.
     pub fn cancel(&self, queue: &str, id: &str, why: Cancelled) -> bool {
         let mut state = self.lock();
@@ -305,7 +309,7 @@ impl Window {
         for (admitted, held) in state.turns.clear(now) {
             let admitted = Box::new(again(*admitted));
             match (held, admitted.facts()) {
-                (Some(until), Some(facts)) => state.turns.add_held(facts, admitted, until, now),
+                (Some(until), Some(facts)) if !facts.leaves => state.turns.add_held(facts, admitted, until, now),
                 _ => state.admit(admitted, now),
             }
         }
@@ -347,7 +351,9 @@ impl Window {
 impl State {
     fn admit(&mut self, admitted: Box<Admitted>, now: Instant) {
         match admitted.facts() {
-            Some(facts) => self.turns.add(facts, admitted, now),
+            Some(facts) => {
+                self.turns.add(facts, admitted, now);
+            }
             None => self.urgent.push_back(admitted),
         }
     }
@@ -361,39 +367,5 @@ impl State {
         self.running += 1;
         self.pace.count(now);
         Some(next)
-    }
-}
-
-impl Taken<'_> {
-    /// What the guard of the job's executor has let through.
-    pub fn pass(&mut self) -> Option<Pass> {
-        self.ticket.as_mut().and_then(|ticket| ticket.pass.take())
-    }
-
-    /// The job waits as the head of its key and runs again; a window that is closed gives it back.
-    pub fn hold(mut self, admitted: Box<Admitted>, until: Instant) {
-        let mut state = self.window.lock();
-        if let Some(ticket) = self.ticket.take_if(|_| !state.closed) {
-            self.over = true;
-            admitted.feed.waiting.add(admitted.message.size());
-            state.running -= 1;
-            state.turns.hold(ticket, admitted, until, Instant::now());
-            self.window.after(&mut state);
-        }
-    }
-}
-
-impl Drop for Taken<'_> {
-    /// Wakes no other slot: the one that is free now looks for work itself.
-    fn drop(&mut self) {
-        if self.over {
-            return;
-        }
-        let mut state = self.window.lock();
-        state.running -= 1;
-        if let Some(ticket) = self.ticket.take() {
-            state.turns.ended(&ticket, Instant::now());
-        }
-        self.window.after(&mut state);
     }
 }

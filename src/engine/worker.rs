@@ -37,6 +37,7 @@ impl Pool {
     pub(super) async fn process(&self, admitted: Admitted) -> Option<(Admitted, Instant)> {
         let Admitted { feed, message, lease, received, unsettled, work, cancelled, failing, bytes, pass } = admitted;
         let Some(lease) = lease.get().await else { return work.lost(self) };
+        let work = self.at_its_turn(work, &feed);
         let mut held = Held { feed, message, lease, received, marked: false, log_tail: String::new(), pass, bytes };
         let (mut job, route) = match work {
             Work::Run(job, route) => (job, route),

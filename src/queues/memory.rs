@@ -147,6 +147,7 @@ impl Queue for MemoryQueue {
             exact_attempts: true,
             honours_priority: true,
             order: Order::Key,
+            parks_in_order: true,
             chooses: false,
             longest_delay: None,
             longest_lease: None,

@@ -119,6 +119,7 @@ impl Queue for RabbitmqQueue {
             order: if self.system.config.single_active_consumer { Order::Key } else { Order::Worker },
             longest_delay: Some(delays::LONGEST),
             longest_lease: Some(self.system.config.consumer_timeout.0),
+            parks_in_order: false, // a place may be another worker's
             max_message: usize::try_from(self.system.config.max_message.0).unwrap_or(usize::MAX),
         }
     }

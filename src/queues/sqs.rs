@@ -87,6 +87,7 @@ impl Queue for SqsQueue {
                 (true, true) => Order::Worker,
                 (false, _) => Order::None,
             },
+            parks_in_order: false, // a place may be another worker's
             longest_delay: None,
             longest_lease: Some(shelf::LONGEST_LEASE),
             max_message: wire::LARGEST,

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::place::Place;
 use super::strands::Whose;
 use super::timers::Timer;
-use super::{Facts, Turns};
+use super::{Entry, Facts, Turns};
 use crate::engine::limits::{Gate, Limit};
 use crate::ports::Strand;
 use crate::telemetry::Wait;
@@ -84,15 +84,31 @@ impl<T> Turns<T> {
     /// Out into its stream if it may, behind the others of its key if not.
     pub(super) fn join_lane(&mut self, lane: usize, id: usize) {
         let arrival = self.entries[id].arrival;
+        if self.entries[id].facts.older && self.entries[id].facts.rules.ordered {
+            self.step_back(lane, arrival);
+        }
         let line = &mut self.lanes[lane];
         if line.heads < line.most && line.waiting.is_empty() {
             line.heads += 1;
             return self.line_up(id);
         }
         self.entries[id].place = Place::Lane;
-        line.waiting.push_back((arrival, id));
+        let before = line.waiting.partition_point(|other| other.0 < arrival);
+        line.waiting.insert(before, (arrival, id));
         self.waited(if self.entries[id].facts.suspect { Wait::Suspect } else { Wait::KeyBusy });
         self.tell_of_lane(lane);
+        self.promote(lane);
+    }
+
+    /// A head that has not started goes back behind one that arrived before it.
+    fn step_back(&mut self, lane: usize, arrival: u64) {
+        let newer = |entry: &Entry<T>| entry.lane == Some(lane) && entry.place == Place::Queue && entry.arrival > arrival;
+        let Some((head, _)) = self.entries.iter().find(|(_, entry)| newer(entry)) else { return };
+        self.unqueue(head);
+        self.entries[head].place = Place::Lane;
+        let line = &mut self.lanes[lane];
+        line.heads -= 1;
+        line.waiting.push_front((self.entries[head].arrival, head));
     }
 
     /// Takes out those that wait behind the head of a key, the first one first.

@@ -20,6 +20,9 @@ const NEWS: f64 = 0.2;
 /// A tenant of a queue: who shares the slots.
 pub(super) type Party = (Arc<str>, Arc<str>);
 
+/// The rank of jobs that only leave; those that run come after it, by priority.
+const LEAVING: u8 = 0;
+
 /// Party, type, route and rank.
 pub(super) type StreamKey = (Party, Arc<str>, Arc<str>, u8);
 
@@ -49,7 +52,7 @@ pub(super) enum State {
     Shut(Wait),
 }
 
-/// The streams of one party, by rank: 0 before 9.
+/// The streams of one party, by rank: those that leave, then those of priority 9 to 0.
 pub(super) struct Tenant {
     ranks: BTreeMap<u8, Fair<usize>>,
     streams: Vec<usize>,
@@ -60,15 +63,15 @@ pub(super) struct Tenant {
 
 impl<T> Turns<T> {
     pub(super) fn stream_of(&mut self, facts: &Facts, now: Instant) -> usize {
-        let rank = 9 - facts.priority.min(9);
+        let rank = if facts.leaves { LEAVING } else { LEAVING + 10 - facts.priority.min(9) };
         let key = (facts.party(), facts.kind.clone(), facts.rules.route.clone(), rank);
         if let Some(stream) = self.by_key.get(&key).copied() {
-            if !Arc::ptr_eq(&self.streams[stream].rules, &facts.rules) {
+            if !facts.leaves && !Arc::ptr_eq(&self.streams[stream].rules, &facts.rules) {
                 self.put_under(stream, facts, now);
             }
             return stream;
         }
-        let gates = self.gates_of(&facts.rules, &facts.tenant);
+        let gates = if facts.leaves { [None; 3] } else { self.gates_of(&facts.rules, &facts.tenant) };
         let stream = self.streams.insert(Stream {
             rules: facts.rules.clone(),
             queue: VecDeque::new(),

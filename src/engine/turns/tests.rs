@@ -1,4 +1,5 @@
 mod crowd;
+mod older;
 
 use std::collections::HashSet;
 
@@ -12,7 +13,17 @@ fn rules() -> Rules {
 
 fn facts(tenant: &str, kind: &str, key: Option<&str>, rules: &Arc<Rules>) -> Facts {
     let key = key.map(Into::into);
-    Facts { queue: "q".into(), tenant: tenant.into(), kind: kind.into(), priority: 4, key, suspect: false, rules: rules.clone() }
+    Facts {
+        queue: "q".into(),
+        tenant: tenant.into(),
+        kind: kind.into(),
+        priority: 4,
+        key,
+        suspect: false,
+        older: false,
+        leaves: false,
+        rules: rules.clone(),
+    }
 }
 
 fn turns<T>() -> Turns<T> {
@@ -53,16 +64,6 @@ fn a_tenant_with_ten_jobs_is_done_within_twenty_turns_of_a_flood() {
     }
     let next = run(&mut turns, 21, &mut now, MS);
     assert_eq!(next.iter().filter(|tenant| **tenant == "small").count(), 10, "{next:?}");
-}
-
-#[test]
-fn a_small_queue_beside_a_flood_in_another_is_served_in_turns() {
-    let (mut turns, rules, mut now) = (turns(), Arc::new(rules()), Instant::now());
-    for queue in std::iter::repeat_n("large", 1000).chain(std::iter::repeat_n("small", 10)) {
-        turns.add(Facts { queue: queue.into(), ..facts("a", "t", None, &rules) }, queue, now);
-    }
-    let next = run(&mut turns, 20, &mut now, MS);
-    assert_eq!(next.iter().filter(|queue| **queue == "small").count(), 10, "{next:?}");
 }
 
 #[test]

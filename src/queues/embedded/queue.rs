@@ -50,6 +50,7 @@ impl Queue for EmbeddedQueue {
             exact_attempts: true,
             honours_priority: true,
             order: Order::Key,
+            parks_in_order: true,
             chooses: true,
             longest_delay: None,
             longest_lease: None,

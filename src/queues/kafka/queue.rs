@@ -144,6 +144,7 @@ impl Queue for KafkaQueue {
             exact_attempts: true,
             honours_priority: false,
             order: Order::Key,
+            parks_in_order: false, // its parked topics may be another worker's
             chooses: false,
             longest_delay: None,
             longest_lease: None,
