@@ -195,17 +195,20 @@ impl Shelf {
         (renewals.collect(), back)
     }
 
-    /// What became of a renewal. Where messages come in order, those that wait behind one that was lost go back, too.
+    /// What became of a renewal; one whose answer came too late is lost. Where messages come in order, those that wait behind
+    /// one that was lost go back, too.
     pub fn renewed(&self, turn: u64, until: Result<Option<Instant>, ()>) -> Vec<Arc<str>> {
         let mut inner = self.inner();
         let Some(entry) = inner.entries.get_mut(&turn) else { return Vec::new() };
         entry.renewing = false;
+        // who asked meanwhile was told that it is lost
+        let lapsed = entry.until <= Instant::now();
         match until {
-            Ok(until) => {
+            Ok(until) if !lapsed => {
                 entry.until = until.unwrap_or(entry.until);
                 Vec::new()
             }
-            Err(()) => {
+            _ => {
                 let key = entry.key.clone().filter(|_| self.ordered);
                 inner.forget(turn);
                 let behind = |entry: &Entry| key.is_some() && entry.key == key && entry.waiting.is_some();
@@ -294,5 +297,35 @@ impl Inner {
         self.early.retain(|(_, other)| *other != turn);
         self.bytes -= entry.waiting.map_or(0, |item| item.message.size());
         Some(entry.handle)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_was_lost_stays_lost_when_the_answer_to_its_renewal_comes() {
+        let (shelf, lease) = (Shelf::default(), Duration::from_secs(3));
+        let item = Item {
+            message: Message::of("a".to_owned()),
+            message_id: "m".into(),
+            id: "a".into(),
+            published: None,
+            due: None,
+            deliveries: 0,
+            unsettled: 0,
+            marked: false,
+        };
+        shelf.put(item, &"handle".into(), lease, None);
+        let room = Room { jobs: 1, bytes: 100, lease };
+        let (turn, _) = shelf.take(room).remove(0);
+        tokio::time::advance(lease / 2).await;
+        let (asked, (renewals, _)) = (Instant::now(), shelf.renewals(lease));
+        assert_eq!(renewals.len(), 1);
+        tokio::time::advance(lease / 2).await;
+        assert!(shelf.handle(turn).is_none(), "its time is over");
+        shelf.renewed(turn, Ok(Some(asked + lease)));
+        assert!(shelf.handle(turn).is_none(), "it came to life again");
     }
 }
