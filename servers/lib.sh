@@ -101,7 +101,10 @@ classes() {
   local dir
   dir=$(mktemp -d)
   if env "$1=-XX:ArchiveClassesAtExit=$2.part" "$HERE/$NAME" up "$dir" >/dev/null && "$HERE/$NAME" down "$dir" && mv "$2.part" "$2"
-  then :; else echo "servers/$NAME: no archive of classes: starts take longer" >&2; fi
+  then :; else
+    echo "servers/$NAME: no archive of classes: starts take longer" >&2
+    "$HERE/$NAME" down "$dir" >/dev/null 2>&1 || :
+  fi
   rm -rf "$dir"
 }
 

@@ -97,10 +97,10 @@ impl Leased {
 
 impl Work {
     /// Its lease was lost before anything was done.
-    pub fn lost<T>(&self, pool: &Pool) -> Option<T> {
+    pub fn lost<T>(&self, pool: &Pool, feed: &Feed) -> Option<T> {
         match self {
-            Work::Run(job, route) | Work::Park(job, route, _) => pool.lost(job, Some(route)),
-            Work::Refuse(job, _) | Work::End(job, _) => pool.lost(job, None),
+            Work::Run(job, route) | Work::Park(job, route, _) => pool.lost(job, Some(route), feed),
+            Work::Refuse(job, _) | Work::End(job, _) => pool.lost(job, None, feed),
             Work::Bury(_) => None,
         }
     }

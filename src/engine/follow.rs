@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::admitted::{Admitted, Work};
+use super::breaker::Phase;
 use super::guard::Guard;
 use super::older::Keyed;
 use super::order::Head;
@@ -56,9 +57,7 @@ impl Pool {
         life.due = None;
         let Some(held) = self.rewrite(&life, head, held).await else { return };
         head.route.metrics.ended(verdict);
-        if let Some(keyed) = head.route.keyed(&head.job) {
-            self.parking.places.returns(&held.feed.name, &guard.name, &keyed);
-        }
+        self.goes_back(&head.job, Some(&head.route), &held.feed);
     }
 
     /// The jobs of an executor that is shut again go back to where they came from: newer ones of their keys would wait for
@@ -68,17 +67,35 @@ impl Pool {
             matches!(&admitted.work, Work::Run(job, route) if route.keeps_order(job)) && admitted.feed.is_place_of(guard)
         };
         for admitted in self.window.take_out(waits) {
-            if let Work::Run(job, route) = &admitted.work
-                && let Some(keyed) = route.keyed(job)
-            {
-                self.parking.places.returns(&admitted.feed.name, &guard.name, &keyed);
+            if let Work::Run(job, route) = &admitted.work {
+                self.goes_back(job, Some(route), &admitted.feed);
             }
         }
     }
 
-    /// Whether what a queue yields was asked for by routes that a reload has replaced: older jobs are to be matched first.
+    /// A job is given back to where it came from, or is there already: if that is a place, newer ones of its key follow again.
+    pub(super) fn goes_back(&self, job: &Job, route: Option<&Route>, feed: &Feed) {
+        if let (Some(beside), Some(keyed)) = (&feed.beside, route.and_then(|route| route.keyed(job))) {
+            self.parking.places.returns(&feed.name, &beside.place, &keyed);
+        }
+    }
+
+    /// The lease of a job was lost, so that it comes again; `beside` is the place that it came from.
+    pub(super) fn comes_again(&self, job: &Job, route: Option<&Route>, beside: Option<&Feed>) {
+        if let Some(feed) = beside {
+            self.goes_back(job, route, feed);
+        }
+        self.yield_key(job, route);
+    }
+
+    /// Whether what came was asked for before things changed: by routes that a reload has replaced, so that older jobs are to
+    /// be matched first, or for an executor that is shut again.
     pub(super) fn came_too_early(&self, feed: &Feed, asked_by: &Arc<Routes>) -> bool {
         let routes = self.routes.load_full();
+        let guard = feed.beside.as_ref().and_then(|beside| beside.guard.as_ref());
+        if guard.is_some_and(|guard| guard.phase() == Some(Phase::Open)) {
+            return true;
+        }
         !Arc::ptr_eq(asked_by, &routes) && feed.beside.is_none() && feed.keeps_order_beside(&routes)
     }
 

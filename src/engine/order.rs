@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::admitted::{Admitted, Leased, Work};
-use super::pool::Pool;
+use super::pool::{Feed, Pool};
 use super::routes::Route;
 use super::settle::Held;
 use crate::clock::between;
@@ -69,14 +69,15 @@ impl Pool {
                     self.metrics.given_back.increment(1);
                     return None;
                 }
-                Err(_) => return self.lost(&head.job, Some(&head.route)),
+                Err(_) => return self.lost(&head.job, Some(&head.route), &held.feed),
             }
         }
         Some(held)
     }
 
     /// A lease was lost: whatever was done counts for nothing.
-    pub(super) fn lost<T>(&self, job: &Job, route: Option<&Route>) -> Option<T> {
+    pub(super) fn lost<T>(&self, job: &Job, route: Option<&Route>, feed: &Feed) -> Option<T> {
+        self.goes_back(job, route, feed);
         self.yield_key(job, route);
         self.metrics.leases_lost.increment(1);
         tracing::warn!(job = %job.id, "its lease was lost while it waited; it is somebody else's now");
@@ -86,7 +87,11 @@ impl Pool {
     /// A job is handed out again: those that wait here for their key must not run before it.
     pub(super) fn yield_key(&self, job: &Job, route: Option<&Route>) {
         if let Some(route) = route.filter(|route| route.keeps_order(job)) {
-            self.window.give_back_lane(&route.rules.route, job);
+            for admitted in self.window.take_lane(&route.rules.route, job).into_iter().rev() {
+                if let Work::Run(job, route) | Work::Park(job, route, _) = &admitted.work {
+                    self.goes_back(job, Some(route), &admitted.feed);
+                }
+            }
         }
     }
 }

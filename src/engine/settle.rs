@@ -52,6 +52,7 @@ impl Pool {
     /// Carries out a verdict. Nothing is acknowledged before what it publishes is confirmed.
     pub(super) async fn settle(&self, verdict: &Verdict, job: &Job, route: Option<&Arc<Route>>, mut held: Held) {
         held.pass = None; // a run that did not take place says nothing
+        let beside = held.feed.beside.is_some().then(|| held.feed.clone());
         let route = route.map(|route| &**route);
         // what is rarer than completion is boxed, or every job's future would have room for all of it
         let settled = match verdict {
@@ -83,12 +84,12 @@ impl Pool {
             }
             Err(GivenUp::Stopping) => self.metrics.given_back.increment(1),
             Ok(Settled::Fenced) => {
-                self.yield_key(job, route);
+                self.comes_again(job, route, beside.as_deref());
                 self.metrics.fenced_acks.increment(1);
                 tracing::warn!(job = %job.id, "settled too late: its lease was lost, so nothing was changed");
             }
             Err(GivenUp::LeaseLost) => {
-                self.yield_key(job, route);
+                self.comes_again(job, route, beside.as_deref());
                 self.metrics.leases_lost.increment(1);
                 tracing::warn!(job = %job.id, "its lease was lost; the run counts for nothing");
             }

@@ -237,13 +237,12 @@ impl Window {
         self.lock().turns.items_mut().filter_map(|admitted| admitted.lease.take_due(now)).collect()
     }
 
-    /// Gives back the jobs that wait behind the head of a key: it was lost, and comes again before them.
-    pub(super) fn give_back_lane(&self, route: &Arc<str>, job: &Job) {
-        let Some(key) = &job.key else { return };
-        let mut waiting = self.lock().turns.take_lane(route, &job.tenant, key, Instant::now());
-        while let Some(admitted) = waiting.pop() {
-            admitted.feed.waiting.remove(admitted.message.size());
-        }
+    /// Takes out the jobs that wait behind the head of a key, the first one first.
+    pub(super) fn take_lane(&self, route: &Arc<str>, job: &Job) -> Vec<Admitted> {
+        let Some(key) = &job.key else { return Vec::new() };
+        let waiting = self.lock().turns.take_lane(route, &job.tenant, key, Instant::now());
+        waiting.iter().for_each(|admitted| admitted.feed.waiting.remove(admitted.message.size()));
+        waiting.into_iter().map(|admitted| *admitted).collect()
     }
 
     /// Takes out jobs that wait here, the last one first, so that a queue that takes back at its head has them in order.

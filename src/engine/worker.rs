@@ -36,7 +36,7 @@ impl Pool {
     /// message is acknowledged last, or given back.
     pub(super) async fn process(&self, admitted: Admitted) -> Option<(Admitted, Instant)> {
         let Admitted { feed, message, lease, received, unsettled, work, cancelled, failing, bytes, pass } = admitted;
-        let Some(lease) = lease.get().await else { return work.lost(self) };
+        let Some(lease) = lease.get().await else { return work.lost(self, &feed) };
         let work = self.at_its_turn(work, &feed);
         let mut held = Held { feed, message, lease, received, marked: false, log_tail: String::new(), pass, bytes };
         let (mut job, route) = match work {
@@ -175,7 +175,7 @@ impl Pool {
         while let Err(error) = held.lease.receipt.mark(&life).await {
             tracing::warn!(job = %job.id, "cannot write its start mark: {error}; trying again");
             held.feed.state().trouble = Some((self.shared.clock.now(), format!("a suspect waits for its start mark: {error}")));
-            if self.while_leased(&mut held.lease, self.pause(1)).await.is_err() {
+            if !matches!(self.while_leased(&mut held.lease, self.pause(1)).await, Ok(Ok(()))) {
                 return false;
             }
         }

@@ -106,6 +106,9 @@ impl SqsConfig {
                 return Err((key, format!("{address:?} begins with neither http:// nor https://")));
             }
         }
+        if self.topology == Topology::Declare && self.queue.as_ref().is_some_and(|queue| queue.contains('/')) {
+            return Err(("topology", "declare makes no queue that is named by its address: write its name, or check".into()));
+        }
         if self.role.as_ref().is_some_and(|role| !role.starts_with("arn:")) {
             return Err(("role", "not an ARN: write arn:aws:iam::123456789012:role/name".into()));
         }

@@ -92,8 +92,9 @@ impl Shelf {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts down what was received now; `early` is when it may go. Answers it when nobody takes any more.
-    pub fn put(&self, item: Item, handle: &Arc<str>, lease: Duration, early: Option<Instant>) -> Option<Item> {
+    /// Puts down what was received and is leased `until` then; `early` is when it may go. Answers it when nobody takes any
+    /// more.
+    pub fn put(&self, item: Item, handle: &Arc<str>, until: Instant, early: Option<Instant>) -> Option<Item> {
         let mut inner = self.inner();
         if inner.closed {
             return Some(item);
@@ -104,7 +105,7 @@ impl Shelf {
         (inner.bytes, inner.seen) = (inner.bytes + size, inner.seen + size);
         let now = Instant::now();
         let key = item.message.key.clone();
-        let entry = Entry { handle: handle.clone(), until: now + lease, came: now, renewing: false, key, waiting: Some(item) };
+        let entry = Entry { handle: handle.clone(), until, came: now, renewing: false, key, waiting: Some(item) };
         inner.entries.insert(turn, entry);
         match early {
             Some(at) => drop(inner.early.insert((at, turn))),
@@ -317,7 +318,7 @@ mod tests {
             unsettled: 0,
             marked: false,
         };
-        shelf.put(item, &"handle".into(), lease, None);
+        shelf.put(item, &"handle".into(), Instant::now() + lease, None);
         let room = Room { jobs: 1, bytes: 100, lease };
         let (turn, _) = shelf.take(room).remove(0);
         tokio::time::advance(lease / 2).await;

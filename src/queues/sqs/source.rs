@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_sqs::types::Message as Received;
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -125,17 +126,18 @@ impl Issuer {
 
     async fn came(self: &Arc<Self>, messages: Vec<Received>, lease: Duration) -> Result<(), QueueError> {
         let came: Vec<Came> = messages.into_iter().filter_map(|received| wire::read(received, self.system.fifo)).collect();
+        let until = Instant::now() + lease; // what is asked now takes its time
         let marks = match came.iter().any(|came| came.deliveries > 0) {
-            true => marks::read(&self.system).await.inspect_err(|_| {
-                self.give_back(came.iter().map(|came| came.handle.clone()).collect()); // a suspect must not pass unseen
-            })?,
+            // a suspect must not pass unseen; given back at once, all would come again at once and count as delivered
+            true => marks::read(&self.system).await?,
             false => Arc::default(),
         };
+        let mut early = Vec::new();
         for came in came {
             let now = Timestamp::now();
             let wait = came.due.filter(|due| *due > now && self.wanted.role == Role::Jobs).map(|due| between(now, due));
             if wait.is_some_and(|wait| wait > SOON) {
-                tokio::spawn(self.clone().send_on(came));
+                early.push(self.send_on(came));
                 continue;
             }
             let mut item = self.item(&came);
@@ -146,11 +148,12 @@ impl Issuer {
                 item.unsettled = item.deliveries.saturating_sub(mark.forgiven);
                 item.marked = true;
             }
-            if let Some(item) = self.shelf.put(item, &came.handle, lease, wait.map(|wait| Instant::now() + wait)) {
+            if let Some(item) = self.shelf.put(item, &came.handle, until, wait.map(|wait| Instant::now() + wait)) {
                 self.bounce(&item);
                 self.give_back(vec![came.handle]);
             }
         }
+        join_all(early).await; // this request stays one of those that are on their way
         Ok(())
     }
 
@@ -182,10 +185,11 @@ impl Issuer {
 
     /// A message that came before its time: sent again for the rest of it, or, where the queue delays nothing, left alone
     /// for as long. What fails here comes again with the end of its lease.
-    async fn send_on(self: Arc<Self>, came: Came) {
+    async fn send_on(&self, came: Came) {
         let (Some(calls), Some(due)) = (self.calls.get(), came.due) else { return };
         let done = if self.system.fifo {
-            let left = between(Timestamp::now(), due).min(LONGEST_LEASE);
+            // the twelve hours have begun when it was received
+            let left = between(Timestamp::now(), due).min(LONGEST_LEASE - Duration::from_secs(60));
             calls.visibility.send((came.handle, i32::try_from(left.as_secs()).unwrap_or(0)), 0).await
         } else {
             let outgoing = Outgoing { message: came.message, id: Some(came.id), due: Some(due), priority: None };
