@@ -66,7 +66,7 @@ metrics! {
     // by queue, looked up before a scrape
     QUEUE_JOBS "queue_jobs" "Jobs in a queue by state."
     QUEUE_ENDED "queue_ended_total" "Jobs of a queue that have ended."
-    QUEUE_OLDEST_SECONDS "queue_oldest_seconds" "Age of the oldest job that waits; 0 when none does."
+    QUEUE_OLDEST_SECONDS "queue_oldest_seconds" "Age of the oldest job that waits; 0 when none does, NaN where it is not told."
     QUEUE_CONSUMERS "queue_consumers" "How many take from a queue of a broker: workers and other programs."
     QUEUE_LAG "queue_lag" "How far the group is behind the end of a partition, by offsets."
     QUEUE_PAUSED "queue_paused" "1 while a queue is paused."

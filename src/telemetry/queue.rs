@@ -44,11 +44,34 @@ impl QueueMetrics {
         if let Some(consumers) = stats.consumers {
             gauge(&QUEUE_CONSUMERS, &self.labels, consumers);
         }
-        // where the oldest is not told, an age would be made up
-        if stats.oldest.is_some() || stats.waiting == 0 {
-            let age = stats.oldest.map_or(0.0, |oldest| between(oldest, self.clock.now()).as_secs_f64());
-            self.registry.gauge(&QUEUE_OLDEST_SECONDS, &self.labels).set(age);
-        }
+        let age = match stats.oldest {
+            Some(oldest) => between(oldest, self.clock.now()).as_secs_f64(),
+            None if stats.waiting == 0 => 0.0,
+            None => f64::NAN, // an age would be made up, and one of before would go on for ever
+        };
+        self.registry.gauge(&QUEUE_OLDEST_SECONDS, &self.labels).set(age);
         gauge(&QUEUE_PAUSED, &self.labels, u64::from(stats.paused));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_that_is_not_told_leaves_neither_the_last_one_nor_a_zero() {
+        let registry = Registry::new().unwrap();
+        let metrics = QueueMetrics::new(&registry, &Labels::default().with("queue", "q"), Clock::System);
+        let shown = |stats: &QueueStats| {
+            metrics.observe(stats);
+            let rendered = registry.render();
+            let line = rendered.lines().find(|line| line.starts_with("windlass_queue_oldest_seconds{"));
+            line.and_then(|line| line.rsplit(' ').next()).map(str::to_owned)
+        };
+        let none = QueueStats::default();
+        let untold = QueueStats { waiting: 3, ..QueueStats::default() };
+        assert_eq!(shown(&none).as_deref(), Some("0"));
+        assert_eq!(shown(&untold).as_deref(), Some("NaN"));
+        assert_eq!(shown(&none).as_deref(), Some("0"));
     }
 }

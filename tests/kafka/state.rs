@@ -5,7 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use windlass::queues::kafka::config::KafkaStateConfig;
 use windlass::queues::kafka::{TopicStore, state_topic};
 use windlass::state::{Change, Held, StateStore, When};
@@ -93,4 +97,43 @@ async fn a_state_store_on_kafka_without_its_topic_says_what_to_do() {
     let nowhere = KafkaStateConfig { brokers: "127.0.0.1:9".into(), ..config() };
     let why = open(&nowhere).get(&"a".into()).await.unwrap_err().to_string();
     assert!(why.contains("127.0.0.1:9"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Kafka: ./test brings it"]
+async fn a_transaction_of_somebody_else_in_the_topic_does_not_stop_the_store() {
+    let config = config();
+    state_topic(&config, Path::new("")).unwrap().create(None).await.unwrap();
+    let (store, count): (_, Arc<str>) = (open(&config), "count".into());
+    add(&store, &count).await;
+    let mut options = ClientConfig::new();
+    options.set("bootstrap.servers", &config.brokers).set("transactional.id", &config.topic);
+    let foreign: BaseProducer = options.create().unwrap();
+    let patience = Duration::from_secs(20);
+    foreign.init_transactions(patience).unwrap();
+    foreign.begin_transaction().unwrap();
+    foreign.send(BaseRecord::<str, str>::to(&config.topic).payload("not ours")).unwrap();
+    foreign.commit_transaction(patience).unwrap();
+    let put = |key| Change::put(key, When::Always, "5");
+    assert!(store.change(vec![put(&count)]).await.unwrap(), "its end has an offset and is no record");
+    add(&store, &count).await;
+    assert_eq!(number(&open(&config), &count).await.1, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Kafka: ./test brings it"]
+async fn a_topic_whose_first_records_somebody_removed_is_not_understood_and_what_to_do_is_said() {
+    let config = config();
+    state_topic(&config, Path::new("")).unwrap().create(None).await.unwrap();
+    let (store, count): (_, Arc<str>) = (open(&config), "count".into());
+    add(&store, &count).await;
+    add(&store, &count).await;
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &config.brokers).create().unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&config.topic, 0, Offset::Offset(1)).unwrap();
+    admin.delete_records(&list, &AdminOptions::new()).await.unwrap();
+    let why = open(&config).get(&count).await.unwrap_err().to_string();
+    assert!(why.contains("begins at offset 1 and holds no whole snapshot"), "{why}");
+    add(&store, &count).await; // whoever has read them goes on
 }

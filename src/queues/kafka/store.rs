@@ -78,9 +78,7 @@ impl TopicStore {
     /// Looks at what is kept, as it is now.
     async fn look<T>(&self, look: impl Fn(&Known, i64) -> T) -> Result<T, StateError> {
         self.start()?;
-        soon(self.log.caught_up()).await?;
-        let known = self.log.known();
-        Ok(look(&known, known.now()))
+        soon(self.log.look(look)).await
     }
 }
 

@@ -70,6 +70,11 @@ impl Replay {
         self.waiting.is_none()
     }
 
+    /// The offset before which it is not known what the records came to.
+    pub fn unknown_before(&self) -> Option<i64> {
+        self.waiting.as_ref().map(|waiting| waiting.start)
+    }
+
     /// The time of the topic, in milliseconds.
     pub fn time(&self) -> i64 {
         self.time
