@@ -74,7 +74,13 @@ fn every_reason_to_wait_is_said_of_the_job_and_counted() {
     waits(&workshop, "few-2", "(concurrency)", "default", "concurrency");
     waits(&workshop, "keyed-2", "(key_busy)", "default", "key_busy");
     waits(&workshop, "fails-1", "(held)", "default", "held");
-    waits(&workshop, "shut-1", "(breaker_open)", "default", "breaker_open");
+    waits(
+        &workshop,
+        "shut-1",
+        "because of unavailable, which costs no attempt; it goes on when its executor does",
+        "default",
+        "parked",
+    );
     waits(&workshop, "unknown-1", "because of no_route", "default", "parked");
     waits(&workshop, "held", "its queue is paused: windlass queues resume held", "default", "paused");
     waits(&workshop, "long-2", "it waits for a free slot (no_slot)", "narrow", "no_slot");
