@@ -79,9 +79,12 @@ impl HttpExecutor {
         context.trace(|| sent(&prepared, credentials.as_ref()));
         let mut answer = self.caller.call(&prepared, credentials.as_ref(), progress).await?;
         // nothing was done for a token that has ended early; with a new one the call is the first
-        if answer.status == StatusCode::UNAUTHORIZED && self.credentials.refused(credentials.as_ref()).await {
-            credentials = self.credentials.header().await?;
-            answer = self.caller.call(&prepared, credentials.as_ref(), progress).await?;
+        if answer.status == StatusCode::UNAUTHORIZED {
+            progress.begin(false);
+            if self.credentials.refused(credentials.as_ref()).await {
+                credentials = self.credentials.header().await?;
+                answer = self.caller.call(&prepared, credentials.as_ref(), progress).await?;
+            }
         }
         context.trace(|| came(&answer));
         Ok((answer, called))
@@ -99,7 +102,8 @@ impl HttpExecutor {
             return Failure::new(class, message).into();
         }
         if !progress.sent() {
-            return stopped(why);
+            let message = format!("no connection or token within {limit}: nothing was sent");
+            return Failure::new(Class::Unavailable, message).into();
         }
         let what = match status {
             Some(_) => format!("the answer began ({status_shown}) and did not end within {limit}"),
@@ -192,6 +196,11 @@ impl Executor for HttpExecutor {
 /// An address without its query, where secrets may stand.
 fn shown(url: &Url) -> String {
     format!("{}{}", url.origin().ascii_serialization(), url.path())
+}
+
+/// The same of a text that need not be an address.
+fn without_query(text: &str) -> &str {
+    text.split(['?', '#']).next().unwrap_or_default()
 }
 
 /// For who tries a call out: secrets are not shown.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use windlass::outcome::Class;
 use windlass::ports::{Context, Executor as _};
 
-use crate::runs::{LONG, executor, failure_of, job, json_of, run};
+use crate::runs::{LONG, SHORT, executor, failure_of, job, json_of, run, run_for};
 use crate::wire::{Act, Seen, Server, answer, ok};
 
 fn secret() -> (tempfile::TempDir, String) {
@@ -112,4 +112,32 @@ async fn without_a_token_nothing_is_sent_and_the_class_says_whose_fault_that_is(
         assert!(server.seen().iter().all(|seen| seen.path == "/token"));
         assert!(executor.warm().await.is_err(), "said at the start too");
     }
+}
+
+#[tokio::test]
+async fn a_run_whose_time_is_over_is_judged_by_what_hung_and_not_by_the_call_before_its_new_token() {
+    let hang_at = |hanging: usize| async move {
+        let server = Server::start(move |seen, before| match seen.path.as_str() {
+            _ if before == hanging => Act::Nothing,
+            "/token" => ok(&json!({"access_token": before.to_string()}).to_string()),
+            _ => Act::Say(answer(401, &[], "an old token")),
+        })
+        .await;
+        let failure = failure_of(run_for(&executor(oauth2(&server, &json!({}))), json!(1), SHORT * 4).await);
+        assert_eq!(server.seen().len(), hanging + 1, "{}", failure.message);
+        failure.class
+    };
+    let (token, call, new_token, second_call) = futures_util::join!(hang_at(0), hang_at(1), hang_at(2), hang_at(3));
+    assert_eq!((token, new_token), (Class::Unavailable, Class::Unavailable), "nothing was sent for which there was no token");
+    assert_eq!((call, second_call), (Class::UnknownOutcome, Class::UnknownOutcome));
+}
+
+#[tokio::test]
+async fn an_endless_answer_instead_of_a_token_is_left_at_its_limit() {
+    let chunk = format!("1000\r\n{}\r\n", "x".repeat(0x1000)).into_bytes();
+    let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let server = Server::start(move |_, _| Act::SayForEver(head.to_vec(), chunk.clone())).await;
+    let failure = failure_of(run_for(&executor(oauth2(&server, &json!({}))), json!(1), SHORT * 20).await);
+    assert_eq!(failure.class, Class::Misconfigured, "{}", failure.message);
+    assert!(failure.message.contains("megabyte"), "{}", failure.message);
 }

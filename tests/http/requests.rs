@@ -81,6 +81,16 @@ async fn templates_fill_address_headers_and_body_and_cannot_be_broken_out_of() {
 }
 
 #[tokio::test]
+async fn an_address_that_is_none_is_shown_without_its_query() {
+    let executor = executor(json!({"url": "{{ data | safe }}"}));
+    for address in ["ftp://example.org/a?key=hunter2", "http://[a?key=hunter2", "http://[a#key=hunter2"] {
+        let failure = failure_of(run(&executor, json!(address)).await);
+        assert!(failure.class == Class::Rejected && failure.message.starts_with("url: "), "{failure:?}");
+        assert!(!failure.message.contains("hunter2"), "{failure:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_is_no_json_once_it_is_filled_in_is_rejected_with_the_fix() {
     let server = Server::start(|_, _| ok("null")).await;
     let quoted = executor(json!({"url": server.url("/"), "body": "{\"name\": \"{{ data }}\"}"}));

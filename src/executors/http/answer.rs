@@ -132,7 +132,7 @@ fn sent_on(headers: &HeaderMap) -> String {
     let place = headers.get(header::LOCATION).and_then(|place| place.to_str().ok()).unwrap_or("nowhere");
     format!(
         " and sends us to {}: write that address into url, or let redirects be followed within the same server",
-        shorten(place, QUOTED)
+        shorten(super::without_query(place), QUOTED)
     )
 }
 

@@ -32,6 +32,12 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// A call begins. An empty body is never asked for, so that nobody sees when its request is sent: it counts as sent.
+    pub fn begin(&self, empty: bool) {
+        self.sent.store(empty, Ordering::Relaxed);
+        self.status.store(0, Ordering::Relaxed);
+    }
+
     /// Some of the request may have reached the endpoint.
     #[must_use]
     pub fn sent(&self) -> bool {
@@ -78,6 +84,7 @@ impl Caller {
         let mut url = prepared.url.clone();
         let mut left = self.redirects;
         loop {
+            progress.begin(prepared.body.is_empty());
             let mut request = reqwest::Request::new(prepared.method.clone(), url.clone());
             request.headers_mut().clone_from(&prepared.headers);
             if let Some((name, value)) = credentials {

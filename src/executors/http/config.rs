@@ -238,6 +238,9 @@ impl HttpConfig {
         if self.body.is_some() || self.format != Format::Raw || self.method != post() {
             add("platform", "a function platform has a method and a body of its own", "leave out method, format and body");
         }
+        if self.success.is_some() {
+            add("success", "a platform says itself whether it succeeded", "leave it out");
+        }
         if platform.number().is_none() {
             add("platform", "the function's name does not end in its number", "add job_id, such as job_id: 0");
         }
@@ -349,6 +352,7 @@ mod tests {
             (serde_json::json!({"concurrency": 0}), "concurrency", "let in"),
             (serde_json::json!({"platform": {"function": "resize"}}), "platform", "number"),
             (serde_json::json!({"platform": {"function": "job0"}, "body": "x"}), "platform", "of its own"),
+            (serde_json::json!({"platform": {"function": "job0"}, "success": "result.ok"}), "success", "says itself"),
         ] {
             let found = faults(keys.clone());
             assert!(matches!(&found[..], [(found, why)] if *found == key && why.contains(part)), "{keys}: {found:?}");

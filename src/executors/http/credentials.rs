@@ -23,6 +23,8 @@ use crate::outcome::{Class, Failure};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long nobody asks again after it has failed: those who waited for the same token share the failure.
 const REST: Duration = Duration::from_secs(1);
+/// The largest answer of a token endpoint, in bytes.
+const LARGEST: usize = 1 << 20;
 /// Of a token whose life is not told, as the endpoint may know shorter ones.
 const UNTOLD: Duration = Duration::from_secs(300);
 /// A token is renewed so long before its end, or a tenth of its life before.
@@ -144,12 +146,19 @@ impl Tokens {
         let unavailable = |error: reqwest::Error| {
             Failure::new(Class::Unavailable, format!("no token: {} does not answer: {}", self.place(), innermost(&error)))
         };
-        let response = self.client.execute(request).await.map_err(unavailable)?;
+        let mut response = self.client.execute(request).await.map_err(unavailable)?;
         let (status, wait) = (response.status(), retry_after(response.headers()));
-        if response.content_length().is_some_and(|length| length > 1 << 20) {
-            return Err(Failure::new(Class::Misconfigured, format!("no token: {} answers with a megabyte", self.place())));
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(unavailable)? {
+            body.extend_from_slice(&chunk);
+            if body.len() > LARGEST {
+                let why = format!(
+                    "no token: {} answers with more than a megabyte; auth.oauth2.token_url says who is asked",
+                    self.place()
+                );
+                return Err(Failure::new(Class::Misconfigured, why));
+            }
         }
-        let body = response.bytes().await.map_err(unavailable)?;
         self.read(status, &body).map_err(|mut failure| {
             failure.retry_after = wait;
             failure

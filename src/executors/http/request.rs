@@ -202,9 +202,10 @@ fn written(text: String, json: bool) -> Result<Payload, String> {
 }
 
 fn address(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("url: {text:?} is no address once it is filled in: {error}"))?;
+    let shown = super::without_query(text);
+    let url = Url::parse(text).map_err(|error| format!("url: {shown:?} is no address once it is filled in: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("url: {text:?} does not start with https:// or http://"));
+        return Err(format!("url: {shown:?} does not start with https:// or http://"));
     }
     Ok(url)
 }

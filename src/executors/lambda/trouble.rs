@@ -79,12 +79,22 @@ fn class(code: &str, status: u16) -> Class {
         | "KMSInvalidStateException"
         | "KMSNotFoundException"
         | "NoPublishedVersionException"
+        | "SnapStartException"
         | "ModeNotSupportedException" => Class::Misconfigured,
-        // it is being made or changed
-        "ResourceConflictException" | "ResourceNotReadyException" | "ENINotReadyException" => Class::Unavailable,
+        code if code.starts_with("S3FilesMount") => Class::Misconfigured,
+        // it is being made or changed, or its file system does not answer
+        "ResourceConflictException"
+        | "ResourceNotReadyException"
+        | "ENINotReadyException"
+        | "EFSMountConnectivityException"
+        | "EFSMountTimeoutException"
+        | "SnapStartNotReadyException"
+        | "SnapStartRegenerationFailureException"
+        | "SnapStartTimeoutException" => Class::Unavailable,
         _ => match status {
             429 => Class::Throttled,
             401 | 403 | 404 => Class::Misconfigured,
+            408 | 409 => Class::Unavailable,
             400..=499 => Class::Rejected,
             _ => Class::Unavailable,
         },
@@ -130,6 +140,17 @@ mod tests {
             ("InvalidRequestContentException", 400, Class::Rejected),
             ("ResourceConflictException", 409, Class::Unavailable),
             ("EC2UnexpectedException", 502, Class::Unavailable),
+            ("EFSMountTimeoutException", 400, Class::Unavailable),
+            ("EFSMountConnectivityException", 400, Class::Unavailable),
+            ("SnapStartNotReadyException", 400, Class::Unavailable),
+            ("SnapStartTimeoutException", 400, Class::Unavailable),
+            ("SnapStartRegenerationFailureException", 400, Class::Unavailable),
+            ("SnapStartException", 400, Class::Misconfigured),
+            ("S3FilesMountFailureException", 400, Class::Misconfigured),
+            ("S3FilesMountTimeoutException", 408, Class::Misconfigured),
+            ("S3FilesMountConnectivityException", 408, Class::Misconfigured),
+            ("", 408, Class::Unavailable),
+            ("", 409, Class::Unavailable),
             ("ServiceException", 500, Class::Unavailable),
             ("", 504, Class::Unavailable),
         ] {
