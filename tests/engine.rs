@@ -19,6 +19,8 @@ mod following;
 mod outages;
 #[path = "engine/pipeline.rs"]
 mod pipeline;
+#[path = "engine/replies.rs"]
+mod replies;
 #[path = "engine/screen.rs"]
 mod screen;
 mod support;

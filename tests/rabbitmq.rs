@@ -3,6 +3,8 @@
 
 #[path = "rabbitmq/chaos.rs"]
 mod chaos;
+#[path = "rabbitmq/confirms.rs"]
+mod confirms;
 #[path = "rabbitmq/delays.rs"]
 mod delays;
 #[path = "rabbitmq/desk.rs"]

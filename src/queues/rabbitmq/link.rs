@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use lapin::tcp::OwnedTLSConfig;
 use lapin::uri::AMQPUri;
-use lapin::{Channel, Connection, ConnectionProperties, Event};
+use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, Event};
 
 use super::config::RabbitmqConfig;
 use super::trouble;
@@ -70,6 +70,9 @@ impl Link {
         if let Some(known) = connection.as_ref().filter(|known| known.status().connected()) {
             match tokio::time::timeout(PATIENCE, known.create_channel()).await {
                 Ok(Ok(channel)) => return Ok(channel),
+                Ok(Err(error)) if matches!(error.kind(), ErrorKind::ChannelsLimitReached) => {
+                    return Err(QueueError::Unavailable(format!("{}: raise channel_max on the server: {error}", self.place)));
+                }
                 Ok(Err(error)) => tracing::debug!("a connection to {} is of no use any more: {error}", self.place),
                 Err(_) => tracing::debug!("a connection to {} does not answer", self.place),
             }

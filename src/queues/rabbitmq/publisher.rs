@@ -1,10 +1,15 @@
 //! Publishing with confirms: a message is held by the server when it says so, and nowhere before.
+//!
+//! A message is alone on its channel until it is confirmed. The client gives what the server returns to whichever confirm of
+//! the channel completes next: of two messages at once, the one that reached no queue could count as held.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::protocol::AMQPErrorKind;
 use lapin::{BasicProperties, Channel, Confirmation};
+use tokio::sync::Semaphore;
 
 use super::link::Link;
 use super::trouble;
@@ -12,15 +17,17 @@ use crate::ports::QueueError;
 
 /// How long a confirm is waited for without a word.
 const SILENCE: Duration = Duration::from_secs(15);
+/// Messages at once, and so channels: some servers grant a connection only a few hundred.
+const AT_ONCE: usize = 64;
 
-/// One channel with confirms, made anew when it is gone.
-#[derive(Default)]
+/// Channels with confirms, made when they are needed.
 pub(super) struct Publisher {
     /// Where messages go that their sender's word leads to: what the server will not take is refused, not tried again.
     hearsay: bool,
-    channel: Mutex<Option<Channel>>,
-    /// Held by whoever opens one; the others wait for it.
-    opening: tokio::sync::Mutex<()>,
+    /// Nothing is on its way on these.
+    idle: Mutex<Vec<Channel>>,
+    /// Never closed.
+    lanes: Semaphore,
 }
 
 /// Where a message goes.
@@ -34,9 +41,13 @@ pub(super) struct To<'a> {
 }
 
 impl Publisher {
+    pub fn new() -> Self {
+        Publisher { hearsay: false, idle: Mutex::default(), lanes: Semaphore::new(AT_ONCE) }
+    }
+
     /// One that goes by the word of senders.
     pub fn by_hearsay() -> Self {
-        Publisher { hearsay: true, ..Publisher::default() }
+        Publisher { hearsay: true, ..Publisher::new() }
     }
 
     /// Resolves when the server has confirmed that a queue holds the message.
@@ -48,67 +59,73 @@ impl Publisher {
         if let Some(why) = link.blocked() {
             return Err(QueueError::Unavailable(format!("{} takes no messages until it has room again: {why}", link.place)));
         }
+        let mut lane = self.lanes.acquire().await.ok();
+        // dropped on the way, and so closed, when this is: nobody would hear what comes back on it
         let channel = self.channel(link).await?;
-        let what = || format!("queue {:?}", to.queue);
         // an unroutable message comes back inside a confirm
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let published = channel.basic_publish(to.exchange.into(), to.routing_key.into(), options, body, properties).await;
-        let failed = |error: lapin::Error| match trouble::doing(&what(), &error) {
-            QueueError::Unavailable(why) if self.hearsay && trouble::said(&error).is_some() => QueueError::Refused(why),
-            failed => failed,
-        };
-        let confirm = published.map_err(failed)?;
+        let confirm = published.map_err(|error| self.failed(to, &error))?;
         tokio::pin!(confirm);
         let confirmation = loop {
             match tokio::time::timeout(SILENCE, &mut confirm).await {
-                Ok(confirmation) => break confirmation.map_err(failed)?,
+                Ok(confirmation) => break confirmation.map_err(|error| self.failed(to, &error))?,
                 Err(_) => tracing::warn!(
-                    "{}: no confirm for {SILENCE:?}: the queue may have lost its majority, or {} be out of \
+                    "queue {:?}: no confirm for {SILENCE:?}: the queue may have lost its majority, or {} be out of \
                     memory or disk; waiting on",
-                    what(),
+                    to.queue,
                     link.place
                 ),
             }
+            lane = None; // a queue that confirms nothing keeps no others waiting
         };
-        match confirmation {
-            Confirmation::Ack(None) => Ok(()),
-            Confirmation::Ack(Some(back)) | Confirmation::Nack(Some(back)) if self.hearsay => {
-                Err(QueueError::Refused(format!("queue {:?} cannot be reached ({})", to.queue, back.reply_text)))
-            }
-            Confirmation::Ack(Some(back)) | Confirmation::Nack(Some(back)) => Err(returned(to, &back)),
-            Confirmation::Nack(None) => Err(QueueError::Unavailable(format!(
-                "{} refuses the message: it is full (x-overflow: reject-publish), or cannot keep it now",
-                what()
-            ))),
-            Confirmation::NotRequested => Err(QueueError::Unavailable(format!("{}: the channel gives no confirms", what()))),
+        if lane.is_some() {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(channel);
         }
+        self.told(to, confirmation)
     }
 
     async fn channel(&self, link: &Link) -> Result<Channel, QueueError> {
-        if let Some(channel) = self.open_channel() {
-            return Ok(channel);
-        }
-        let _opening = self.opening.lock().await;
-        if let Some(channel) = self.open_channel() {
-            return Ok(channel);
+        while let Some(channel) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            if channel.status().connected() {
+                return Ok(channel);
+            }
         }
         let channel = link.channel().await?;
         let confirms = channel.confirm_select(ConfirmSelectOptions::default()).await;
         confirms.map_err(|error| trouble::doing("publisher confirms", &error))?;
-        *self.channel.lock().unwrap_or_else(PoisonError::into_inner) = Some(channel.clone());
         Ok(channel)
     }
 
-    fn open_channel(&self) -> Option<Channel> {
-        let channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
-        channel.as_ref().filter(|channel| channel.status().connected()).cloned()
+    /// A soft error is the server's word on this message, as no other is on the channel; a hard one ends all of the connection.
+    fn failed(&self, to: To<'_>, error: &lapin::Error) -> QueueError {
+        match trouble::doing(&format!("queue {:?}", to.queue), error) {
+            QueueError::Unavailable(why) if self.hearsay && matches!(trouble::said(error), Some((AMQPErrorKind::Soft(_), _))) => {
+                QueueError::Refused(why)
+            }
+            failed => failed,
+        }
     }
-}
 
-fn returned(to: To<'_>, back: &lapin::message::BasicReturnMessage) -> QueueError {
-    QueueError::Unavailable(format!(
-        "queue {:?} cannot be reached ({}): it does not exist; \"windlass queues create\" makes it, or \"topology: declare\" \
-         when it is first needed",
-        to.queue, back.reply_text
-    ))
+    fn told(&self, to: To<'_>, confirmation: Confirmation) -> Result<(), QueueError> {
+        let queue = to.queue;
+        let why = match confirmation {
+            Confirmation::Ack(None) => return Ok(()),
+            Confirmation::NotRequested => {
+                return Err(QueueError::Unavailable(format!("queue {queue:?}: the channel gives no confirms")));
+            }
+            Confirmation::Nack(None) => {
+                format!("queue {queue:?} refuses the message: it is full (x-overflow: reject-publish), or cannot keep it now")
+            }
+            Confirmation::Ack(Some(back)) | Confirmation::Nack(Some(back)) if self.hearsay => {
+                format!("queue {queue:?} cannot be reached ({})", back.reply_text)
+            }
+            Confirmation::Ack(Some(back)) | Confirmation::Nack(Some(back)) => format!(
+                "queue {queue:?} cannot be reached ({}): it does not exist; \"windlass queues create\" makes it, or \
+                \"topology: declare\" when it is first needed",
+                back.reply_text
+            ),
+        };
+        Err(if self.hearsay { QueueError::Refused(why) } else { QueueError::Unavailable(why) })
+    }
 }

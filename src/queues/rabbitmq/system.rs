@@ -22,7 +22,7 @@ pub(super) struct System {
     /// Everything else.
     pub sending: Link,
     pub publisher: Publisher,
-    /// For results that senders have asked for. A channel of its own: the server closes one for a name that it does not like.
+    /// For results that senders have asked for.
     pub answers: Publisher,
     pub topology: Topology,
     /// The places beside the queue that were sent to.
@@ -38,7 +38,7 @@ impl System {
         Ok(System {
             taking: Link::new(config, password, "takes")?,
             sending: Link::new(config, password, "sends")?,
-            publisher: Publisher::default(),
+            publisher: Publisher::new(),
             answers: Publisher::by_hearsay(),
             topology: Topology::new(&config.delays),
             places: Mutex::default(),
