@@ -74,8 +74,9 @@ async fn after_a_crash_the_marks_of_many_messages_of_rabbitmq_are_all_seen() {
         }
         held.push(delivery);
     }
+    drop(source); // or it would take some again in between
     server.ctl(&["close_all_connections", "as if the worker had died"]);
-    drop((source, held));
+    drop(held);
     let mut source = source_of(&other).await;
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..100 {
@@ -83,11 +84,8 @@ async fn after_a_crash_the_marks_of_many_messages_of_rabbitmq_are_all_seen() {
         // what several consumers held comes back consumer by consumer
         let number: u32 = std::str::from_utf8(&delivery.message.body).unwrap().parse().unwrap();
         let marked = delivery.message.header("windlass-job").is_some();
-        assert_eq!(
-            (marked, delivery.unsettled),
-            (number.is_multiple_of(10), u32::from(!number.is_multiple_of(10))),
-            "message {number}"
-        );
+        assert_eq!(marked, number.is_multiple_of(10), "message {number}");
+        assert!(marked || delivery.unsettled > 0, "message {number} counts as never delivered");
         assert!(seen.insert(number), "message {number} came twice");
         ack(delivery).await;
     }
