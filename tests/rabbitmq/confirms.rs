@@ -7,18 +7,26 @@ use windlass::queues::rabbitmq::config::{RabbitmqConfig, Topology};
 
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, ConnectionProperties};
+use lapin::{Channel, Connection, ConnectionProperties};
 
 use crate::server::{LONG, Server, message, open};
+
+async fn connected(server: &Server) -> (Connection, Channel) {
+    let runtime = lapin::runtime::default_runtime().unwrap();
+    let connection = Connection::connect_with_runtime(&server.url, ConnectionProperties::default(), runtime).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    (connection, channel)
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "starts a server of RabbitMQ"]
 async fn a_message_that_reaches_no_queue_of_rabbitmq_is_never_reported_as_sent_nor_is_another_in_its_place() {
     let server = Server::up();
-    server.queue("q").create(None).await.unwrap();
-    // its dead letters are not there
-    let queue =
-        open("q", &RabbitmqConfig { topology: Topology::Use, dead_letters: Some("nowhere".into()), ..server.config("q") });
+    let (_connection, channel) = connected(&server).await;
+    // it lives in memory: its confirms are as quick as returns, and come together with theirs
+    channel.queue_declare("q".into(), QueueDeclareOptions::default(), FieldTable::default()).await.unwrap();
+    let nowhere = Some("nowhere".into());
+    let queue = open("q", &RabbitmqConfig { topology: Topology::Use, dead_letters: nowhere, ..server.config("q") });
     let (held, lost) = (queue.sink(), queue.dead_letters());
     for round in 0..100 {
         let pair = async |number: usize| join(held.send(message(&format!("{round}-{number}"))), lost.send(message("x"))).await;
@@ -34,9 +42,7 @@ async fn a_message_that_reaches_no_queue_of_rabbitmq_is_never_reported_as_sent_n
 #[ignore = "starts a server of RabbitMQ"]
 async fn a_reply_queue_of_rabbitmq_that_is_full_refuses_the_result() {
     let server = Server::up();
-    let runtime = lapin::runtime::default_runtime().unwrap();
-    let connection = Connection::connect_with_runtime(&server.url, ConnectionProperties::default(), runtime).await.unwrap();
-    let channel = connection.create_channel().await.unwrap();
+    let (_connection, channel) = connected(&server).await;
     let mut arguments = FieldTable::default();
     arguments.insert("x-max-length".into(), AMQPValue::LongInt(1));
     arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
